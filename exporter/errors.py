@@ -1,0 +1,77 @@
+"""Everything that can go wrong for a user, one class per failure.
+
+Each class has its own exit code (the table in the README is tested against this file). A message
+says what is wrong and where; `hint` says what to do next. Only `cli.py` turns them into an exit.
+"""
+
+
+class ExportError(Exception):
+    """A failure that the user can act on: one line of what is wrong, one line of what to do."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class CheckpointError(ExportError):
+    """The checkpoint cannot be read, is not a MobileNetV2, or holds bad tensors."""
+
+    exit_code = 3
+
+
+class DataError(ExportError):
+    """Images or labels are missing, unreadable or do not fit the model."""
+
+    exit_code = 4
+
+
+class UnsupportedError(ExportError):
+    """A combination that a target, a precision or this machine does not offer."""
+
+    exit_code = 5
+
+
+class MissingDependencyError(ExportError):
+    """An optional package that the request needs is not installed."""
+
+    exit_code = 6
+
+
+class TargetError(ExportError):
+    """At least one target failed to write its artifact; the others were still built."""
+
+    exit_code = 7
+
+
+class ParityError(ExportError):
+    """An artifact on disk does not compute what the reference computes."""
+
+    exit_code = 8
+
+
+class ArtifactError(ExportError):
+    """An artifact or a build directory is missing, damaged or not what its manifest says."""
+
+    exit_code = 9
+
+
+class GraphError(ExportError):
+    """A QuantizedGraph breaks one of its own rules; this is a bug or a damaged file."""
+
+    exit_code = 10
+
+
+ALL_ERRORS: tuple[type[ExportError], ...] = (
+    ExportError,
+    CheckpointError,
+    DataError,
+    UnsupportedError,
+    MissingDependencyError,
+    TargetError,
+    ParityError,
+    ArtifactError,
+    GraphError,
+)

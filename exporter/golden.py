@@ -1,0 +1,183 @@
+"""The golden: an integer-exact reference of a QuantizedGraph, and the float one of a float graph.
+
+`Rules.XNNPACK` is what ExecuTorch and LiteRT compute, `Rules.ORT` what ONNX Runtime computes; they
+differ in the rounding of the residual add and of the pool. Integers are carried in float64, where
+every product and sum here is exact (|acc| < 2^31 is validated, float64 holds 2^53); the rounding
+steps are float32, as in the kernels.
+
+Sources: XNNPACK `src/operators/{convolution,fully-connected,binary-elementwise}*.c` and
+`src/microparams-init.c`; ONNX Runtime `core/mlas/lib/{quantize,qladd,qlgavgpool}.cpp`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from exporter.graph import (
+    QMAX,
+    QMIN,
+    Add,
+    Conv,
+    Input,
+    Linear,
+    Op,
+    Output,
+    Pool,
+    QParams,
+    QuantizedGraph,
+    Reshape,
+    Rules,
+    WeightedOp,
+    accumulator_scale,
+)
+
+f32 = np.float32
+Trace = Callable[[str, np.ndarray], None]
+ADD_SHIFT = 20  # XNNPACK scales the larger operand's multiplier to [2^20, 2^21)
+
+
+def run(
+    graph: QuantizedGraph,
+    images: np.ndarray,
+    rules: Rules = Rules.XNNPACK,
+    trace: Trace | None = None,
+) -> np.ndarray:
+    """Float32 (n, classes) for float32 (n, 3, r, r).
+
+    `trace(name, value)` sees every tensor: int8 codes in an int8 graph, float32 otherwise.
+    """
+    values: dict[str, np.ndarray] = {}
+    with torch.no_grad():
+        for op in graph.ops:
+            inputs = [values[name] for name in op.inputs] or [images]
+            if graph.quantized:
+                values[op.output] = _integer_step(graph, op, inputs, rules)
+            else:
+                values[op.output] = _float_step(op, inputs)
+            if trace is not None:
+                trace(op.output, values[op.output])
+    return values[graph.output.name]
+
+
+def _float_step(op: Op, inputs: list[np.ndarray]) -> np.ndarray:
+    x = inputs[0]
+    if isinstance(op, Conv | Linear):
+        y = _accumulate(op, torch.from_numpy(x), torch.from_numpy(op.weight.dequantized()))
+        y += op.bias.reshape(_channels(y))
+        return y if op.clamp is None else np.clip(y, f32(op.clamp[0]), f32(op.clamp[1]))
+    if isinstance(op, Add):
+        return np.asarray(x + inputs[1])
+    if isinstance(op, Pool):
+        return np.asarray(x.mean((2, 3), keepdims=True, dtype=np.float32))
+    return x.reshape(len(x), *op.shape[1:]) if isinstance(op, Reshape) else x
+
+
+def _integer_step(
+    graph: QuantizedGraph, op: Op, inputs: list[np.ndarray], rules: Rules
+) -> np.ndarray:
+    """Int8 codes of what `op` writes; the Output's float32 values at the end."""
+    x, target = inputs[0], graph.qparams(op.output)
+    if isinstance(op, Input):
+        return quantize(x, target, rules)
+    if isinstance(op, Conv | Linear):
+        return requantize(graph, op, accumulate(graph, op, x))
+    if isinstance(op, Add):
+        sources = graph.qparams(op.a), graph.qparams(op.b)
+        add = add_xnnpack if rules is Rules.XNNPACK else add_ort
+        return add(x, inputs[1], *sources, target)
+    if isinstance(op, Pool):
+        pool = pool_xnnpack if rules is Rules.XNNPACK else pool_ort
+        return pool(x, graph.qparams(op.input), target)
+    if isinstance(op, Output):
+        return dequantize(x, target)
+    return x.reshape(len(x), *op.shape[1:])
+
+
+def quantize(x: np.ndarray, q: QParams, rules: Rules = Rules.XNNPACK) -> np.ndarray:
+    """Float32 -> int8. XNNPACK multiplies by the reciprocal, ONNX Runtime divides."""
+    scale = f32(q.scale)
+    steps = x * (f32(1.0) / scale) if rules is Rules.XNNPACK else x / scale
+    return _saturate(np.rint(steps).astype(np.float64) + q.zero_point)
+
+
+def dequantize(x: np.ndarray, q: QParams) -> np.ndarray:
+    """Int8 -> float32, `(q - zero_point) * scale`."""
+    return np.asarray((x.astype(np.int32) - q.zero_point).astype(f32) * f32(q.scale), f32)
+
+
+def accumulate(graph: QuantizedGraph, op: WeightedOp, x: np.ndarray) -> np.ndarray:
+    """Int8 -> the int32 accumulator, bias included; zero padding is the zero point."""
+    centered = torch.from_numpy(x.astype(np.float64) - graph.qparams(op.input).zero_point)
+    weight = torch.from_numpy(op.weight.values.astype(np.float64))
+    acc = _accumulate(op, centered, weight)
+    return np.asarray(acc.astype(np.int32) + op.bias.reshape(_channels(acc)))
+
+
+def requantize(graph: QuantizedGraph, op: WeightedOp, acc: np.ndarray) -> np.ndarray:
+    """`rne(float32(acc) * float32(s_x * s_w / s_y)) + zp`, clamped to the quantized bounds."""
+    target = graph.qparams(op.output)
+    multiplier = (accumulator_scale(op, graph) / f32(target.scale)).astype(f32)
+    y = np.rint(acc.astype(f32) * multiplier.reshape(_channels(acc))).astype(np.float64)
+    low, high = QMIN, QMAX
+    if op.clamp is not None:
+        low, high = target.quantize_bound(op.clamp[0]), target.quantize_bound(op.clamp[1])
+    return np.asarray(np.clip(y + target.zero_point, low, high).astype(np.int8))
+
+
+def add_xnnpack(
+    a: np.ndarray, b: np.ndarray, qa: QParams, qb: QParams, target: QParams
+) -> np.ndarray:
+    """Integer multipliers of 21 bits, then an arithmetic shift that rounds half up."""
+    ratios = [np.float64(f32(f32(q.scale) / f32(target.scale))) for q in (qa, qb)]
+    shift = ADD_SHIFT - int(np.floor(np.log2(max(ratios))))
+    ma, mb = (int(np.rint(np.ldexp(r, shift))) for r in ratios)
+    bias = (1 << (shift - 1)) - ma * qa.zero_point - mb * qb.zero_point
+    acc = a.astype(np.int64) * ma + b.astype(np.int64) * mb + bias
+    return _saturate((acc >> shift) + target.zero_point)
+
+
+def add_ort(a: np.ndarray, b: np.ndarray, qa: QParams, qb: QParams, target: QParams) -> np.ndarray:
+    """MLAS QLinearAdd: float32 products and sum, one rounding to even."""
+    ra, rb = (f32(f32(q.scale) / f32(target.scale)) for q in (qa, qb))
+    y = (a.astype(f32) - f32(qa.zero_point)) * ra + (b.astype(f32) - f32(qb.zero_point)) * rb
+    return _saturate(np.rint(y).astype(np.float64) + target.zero_point)
+
+
+def pool_xnnpack(x: np.ndarray, source: QParams, target: QParams) -> np.ndarray:
+    """The raw sum, a float32 zero point, then one rounding (adding zp after it errs on ties)."""
+    count = x.shape[2] * x.shape[3]
+    total = x.sum((2, 3), keepdims=True, dtype=np.int64).astype(f32)
+    m = f32(f32(f32(source.scale) / f32(target.scale)) * f32(f32(1.0) / f32(count)))
+    offset = f32(f32(target.zero_point) - f32(f32(count * source.zero_point) * m))
+    return _saturate(np.rint((total * m).astype(f32) + offset))
+
+
+def pool_ort(x: np.ndarray, source: QParams, target: QParams) -> np.ndarray:
+    """MLAS QLinearGlobalAveragePool: the centered sum, rounded, then the zero point."""
+    count = x.shape[2] * x.shape[3]
+    acc = x.sum((2, 3), keepdims=True, dtype=np.int64) - count * source.zero_point
+    m = f32(f32(source.scale) / (f32(target.scale) * f32(count)))
+    return _saturate(np.rint(acc.astype(f32) * m).astype(np.float64) + target.zero_point)
+
+
+def _accumulate(op: WeightedOp, x: torch.Tensor, weight: torch.Tensor) -> np.ndarray:
+    if isinstance(op, Linear):
+        y = F.linear(x, weight)
+    else:
+        top, left, bottom, right = op.padding
+        padded = F.pad(x, (left, right, top, bottom))
+        y = F.conv2d(padded, weight, None, op.stride, 0, op.dilation, op.groups)
+    return np.asarray(y.numpy())
+
+
+def _channels(y: np.ndarray) -> tuple[int, ...]:
+    """Shape that broadcasts a (channels,) vector over `y`."""
+    return (1, -1) + (1,) * (y.ndim - 2)
+
+
+def _saturate(codes: np.ndarray) -> np.ndarray:
+    return np.asarray(np.clip(codes, QMIN, QMAX).astype(np.int8))

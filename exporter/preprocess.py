@@ -1,0 +1,78 @@
+"""From an image file to the network's input tensor, by the `Preprocess` contract.
+
+Resizing is Pillow's (antialiased, separable, 8-bit fixed point); tests/test_preprocess.py states
+that algorithm independently, so that apps in other languages can follow it byte for byte.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from exporter.errors import DataError
+from exporter.spec import ChannelOrder, Preprocess, ResizeFilter, ResizeRule
+
+_FILTERS = {
+    ResizeFilter.BILINEAR: Image.Resampling.BILINEAR,
+    ResizeFilter.BICUBIC: Image.Resampling.BICUBIC,
+}
+
+
+def read_image(path: Path) -> Image.Image:
+    """Decode a file to 8-bit RGB with its EXIF orientation applied.
+
+    Raises DataError for a file that is missing or not an image.
+    """
+    try:
+        with Image.open(path) as image:
+            upright = ImageOps.exif_transpose(image)
+            return (upright if upright is not None else image).convert("RGB")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such image") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise DataError(
+            f"{path}: cannot be decoded as an image ({error})", "pass a JPEG, PNG or WebP file"
+        ) from None
+    except Image.DecompressionBombError:
+        raise DataError(f"{path}: the image has too many pixels", "scale it down first") from None
+
+
+def resize(image: Image.Image, contract: Preprocess) -> Image.Image:
+    """Steps 2 and 3 of the contract: an RGB image of crop_size x crop_size."""
+    size = contract.resize_size
+    if contract.resize_rule is ResizeRule.STRETCH:
+        target = (size, size)
+    else:
+        width, height = image.size
+        short, long = min(width, height), max(width, height)
+        other = max(size, int(size * long / short))
+        target = (size, other) if width <= height else (other, size)
+    if target != image.size:
+        image = image.resize(target, _FILTERS[contract.resize_filter])
+    return center_crop(image, contract.crop_size)
+
+
+def center_crop(image: Image.Image, size: int) -> Image.Image:
+    """The middle size x size pixels; half pixels round to even (torchvision's CenterCrop)."""
+    left, top = round((image.width - size) / 2), round((image.height - size) / 2)
+    return image.crop((left, top, left + size, top + size))
+
+
+def to_pixels(image: Image.Image, contract: Preprocess) -> np.ndarray:
+    """Steps 2-4: uint8 (crop_size, crop_size, 3) in the network's channel order."""
+    pixels = np.asarray(resize(image, contract))
+    return pixels if contract.channel_order is ChannelOrder.RGB else pixels[..., ::-1].copy()
+
+
+def normalize(pixels: np.ndarray, contract: Preprocess) -> np.ndarray:
+    """Steps 5 and 6: uint8 (n, h, w, 3) -> float32 (n, 3, h, w), `u * scale + bias` in float32."""
+    scale, bias = contract.affine()
+    x = pixels.astype(np.float32) * scale + bias
+    return np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+
+
+def load_pixels(path: Path, contract: Preprocess) -> np.ndarray:
+    """Steps 1-4 for one file: uint8 (crop_size, crop_size, 3)."""
+    return to_pixels(read_image(path), contract)

@@ -1,0 +1,34 @@
+"""A float QuantizedGraph and a few unlabeled images become an int8 QuantizedGraph.
+
+fake_quant.py       the graph as a trainable module with explicit fake-quant
+ranges.py           activation ranges (MSE) and the input scale without rounding ties
+bias_correction.py  one streaming pass that removes the mean error of every layer
+to_graph.py         the module back into an integer graph
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from exporter.graph import QuantizedGraph
+from exporter.quantize.bias_correction import correct_biases
+from exporter.quantize.fake_quant import FusedNetwork
+from exporter.quantize.ranges import calibrate
+from exporter.quantize.to_graph import to_graph
+
+__all__ = ["quantize"]
+
+
+def quantize(graph: QuantizedGraph, images: np.ndarray) -> QuantizedGraph:
+    """Post-training quantization to W8A8.
+
+    `graph` is a float graph, `images` its calibration inputs, float32 (n, 3, r, r), normalized by
+    the spec's contract; 32 or more are advisable. The same arguments give the same graph.
+    """
+    network = FusedNetwork(graph).eval()
+    batch = torch.from_numpy(images)
+    with torch.no_grad():
+        calibrate(network, batch)
+        correct_biases(network, batch)
+    return to_graph(network)

@@ -1,0 +1,215 @@
+"""The fused network with explicit fake-quant, exactly where integer kernels round.
+
+A `FusedNetwork` is built from a float QuantizedGraph: one module per convolution or fully
+connected layer (batch norm folded, clamp inside) and one `FakeQuantize` per tensor that an integer
+kernel writes. The clamp comes before the quantizer, so ReLU6 costs no range. Pooling, reshape and
+output keep their input's parameters, as the kernels demand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum, auto
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from exporter.graph import (
+    QMAX,
+    QMIN,
+    WEIGHT_QMAX,
+    Add,
+    Conv,
+    Linear,
+    Op,
+    Output,
+    Pool,
+    QParams,
+    QuantizedGraph,
+    Reshape,
+    WeightedOp,
+)
+
+SAMPLES_PER_CALL = 4096
+SMALLEST_SCALE = 2.0**-20  # of a channel whose weights are all zero
+
+
+class Mode(Enum):
+    """What a `FakeQuantize` does to what passes through it."""
+
+    OFF = auto()
+    OBSERVE = auto()
+    ON = auto()
+
+
+class FakeQuantize(nn.Module):
+    """Per-tensor affine int8 rounding in float, with a straight-through gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mode = Mode.OFF
+        self.qparams: QParams | None = None
+        self.samples: list[torch.Tensor] = []
+        self.low = 0.0
+        self.high = 0.0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Any shape, unchanged in shape."""
+        if self.mode is Mode.OBSERVE:
+            self._observe(x.detach())
+        if self.mode is not Mode.ON:
+            return x
+        if self.qparams is None:
+            raise RuntimeError("quantization is on before a range was set")
+        return torch.fake_quantize_per_tensor_affine(
+            x, self.qparams.scale, self.qparams.zero_point, QMIN, QMAX
+        )
+
+    def _observe(self, x: torch.Tensor) -> None:
+        flat = x.flatten()
+        low, high = torch.aminmax(flat)
+        self.low, self.high = min(self.low, low.item()), max(self.high, high.item())
+        # An even stride samples every image, channel and row alike and needs no random state.
+        # It is odd so that it does not fall into step with the power-of-two map sizes.
+        stride = max(1, flat.numel() // SAMPLES_PER_CALL) | 1
+        self.samples.append(flat[::stride].clone())
+
+
+class FusedLayer(nn.Module):
+    """A convolution or fully connected layer with int8 weights simulated in float."""
+
+    def __init__(self, op: WeightedOp) -> None:
+        super().__init__()
+        self.op = op
+        self.weight = nn.Parameter(torch.from_numpy(op.weight.dequantized().copy()))
+        self.bias = nn.Parameter(torch.from_numpy(op.bias.copy()))
+        self.quantize_weight = False
+
+    def weight_scale(self) -> torch.Tensor:
+        """Float32 (o,): per-channel absmax / 127."""
+        largest = self.weight.detach().flatten(1).abs().amax(1)
+        return (largest / WEIGHT_QMAX).clamp_min(SMALLEST_SCALE)
+
+    def rounded_weight(self) -> torch.Tensor:
+        """The weight, rounded to its int8 grid when quantization is on."""
+        if not self.quantize_weight:
+            return self.weight
+        scale = self.weight_scale()
+        zero = torch.zeros(len(scale), dtype=torch.int32)
+        return torch.fake_quantize_per_channel_affine(
+            self.weight, scale, zero, 0, -WEIGHT_QMAX, WEIGHT_QMAX
+        )
+
+    def accumulate(
+        self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
+    ) -> torch.Tensor:
+        """The layer before its clamp, with the given weight and bias."""
+        op = self.op
+        if isinstance(op, Linear):
+            return F.linear(x, weight, bias)
+        top, left, bottom, right = op.padding
+        if (top, left) == (bottom, right):
+            padding = (top, left)
+        else:
+            x, padding = F.pad(x, (left, right, top, bottom)), (0, 0)
+        return F.conv2d(x, weight, bias, op.stride, padding, op.dilation, op.groups)
+
+    def clamp(self, y: torch.Tensor) -> torch.Tensor:
+        """ReLU6, ReLU or nothing."""
+        return y if self.op.clamp is None else torch.clamp(y, *self.op.clamp)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(n, i, h, w) -> (n, o, h', w'), or (n, i) -> (n, o)."""
+        return self.clamp(self.accumulate(x, self.rounded_weight(), self.bias))
+
+
+class FusedNetwork(nn.Module):
+    """A float QuantizedGraph as a module; (n, 3, r, r) float32 -> (n, classes) float32."""
+
+    def __init__(self, graph: QuantizedGraph) -> None:
+        super().__init__()
+        self.graph = graph
+        self.layers = nn.ModuleDict({_key(op.output): FusedLayer(op) for op in graph.weighted()})
+        self.quantizers = nn.ModuleDict(
+            {
+                _key(op.output): FakeQuantize()
+                for op in graph.ops
+                if not isinstance(op, Pool | Reshape | Output)
+            }
+        )
+
+    def layer(self, op: WeightedOp) -> FusedLayer:
+        """The module of an operation."""
+        layer = self.layers[_key(op.output)]
+        assert isinstance(layer, FusedLayer)
+        return layer
+
+    def quantizer(self, name: str) -> FakeQuantize:
+        """The quantizer of a tensor, or of the tensor that it is a view of."""
+        if _key(name) in self.quantizers:
+            found = self.quantizers[_key(name)]
+            assert isinstance(found, FakeQuantize)
+            return found
+        producer = next(op for op in self.graph.ops if op.output == name)
+        return self.quantizer(producer.inputs[0])
+
+    def all_quantizers(self) -> Iterator[FakeQuantize]:
+        """Every quantizer, in execution order."""
+        return (q for q in self.quantizers.values() if isinstance(q, FakeQuantize))
+
+    def set_mode(self, mode: Mode) -> None:
+        """Switch all activation quantizers, and weight rounding with them."""
+        for quantizer in self.all_quantizers():
+            quantizer.mode = mode
+        for layer in self.layers.values():
+            if isinstance(layer, FusedLayer):
+                layer.quantize_weight = mode is Mode.ON
+
+    def step(self, op: Op, inputs: list[torch.Tensor]) -> torch.Tensor:
+        """Run one operation and the quantizer of what it writes."""
+        if isinstance(op, Conv | Linear):
+            y = self.layer(op)(inputs[0])
+        elif isinstance(op, Add):
+            y = inputs[0] + inputs[1]
+        elif isinstance(op, Pool):
+            y = inputs[0].mean((2, 3), keepdim=True)
+        elif isinstance(op, Reshape):
+            y = inputs[0].reshape(-1, *op.shape[1:])
+        else:
+            y = inputs[0]
+        quantized: torch.Tensor = self.quantizer(op.output)(y)
+        return quantized
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(n, 3, r, r) -> (n, classes)."""
+        values: dict[str, torch.Tensor] = {}
+        last = last_uses(self.graph)
+        for op in self.graph.ops:
+            values[op.output] = self.step(op, [values[n] for n in op.inputs] or [x])
+            for name in last.get(op.output, ()):
+                del values[name]
+        return values[self.graph.output.name]
+
+
+def last_uses(graph: QuantizedGraph) -> dict[str, list[str]]:
+    """Operation -> the tensors that nothing reads after it, so that walks can free them."""
+    reader = {name: op.output for op in graph.ops for name in op.inputs}
+    freed: dict[str, list[str]] = {}
+    for name, op_name in reader.items():
+        freed.setdefault(op_name, []).append(name)
+    return freed
+
+
+def exact_float32(scale: float) -> float:
+    """The nearest float32 as a Python float.
+
+    ExecuTorch receives scales as decimal text; a double between two floats would round there in a
+    way of its own, and the artifact would differ from the graph by one step.
+    """
+    return float(np.float32(scale))
+
+
+def _key(name: str) -> str:
+    return name.replace(".", "/")  # torch forbids dots in module names

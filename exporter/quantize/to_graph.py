@@ -1,0 +1,65 @@
+"""A calibrated FusedNetwork becomes an int8 QuantizedGraph."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from exporter.errors import GraphError
+from exporter.graph import (
+    WEIGHT_QMAX,
+    Conv,
+    Linear,
+    QParams,
+    QuantizedGraph,
+    Weight,
+    WeightedOp,
+)
+from exporter.quantize.fake_quant import FusedNetwork
+from exporter.validate import validate
+
+
+def to_graph(network: FusedNetwork) -> QuantizedGraph:
+    """Round weights and biases to integers; raises GraphError where a rule of the graph breaks."""
+    float_graph = network.graph
+    tensors = {
+        name: dataclasses.replace(tensor, qparams=_qparams(network, name))
+        for name, tensor in float_graph.tensors.items()
+    }
+    ops = tuple(
+        _quantize_op(network, op, _qparams(network, op.input))
+        if isinstance(op, Conv | Linear)
+        else op
+        for op in float_graph.ops
+    )
+    graph = QuantizedGraph(spec=float_graph.spec, ops=ops, tensors=tensors)
+    validate(graph)
+    return graph
+
+
+def _qparams(network: FusedNetwork, name: str) -> QParams:
+    qparams = network.quantizer(name).qparams
+    if qparams is None:
+        raise GraphError(f"tensor {name!r} was never calibrated")
+    return qparams
+
+
+def _quantize_op(network: FusedNetwork, op: WeightedOp, source: QParams) -> WeightedOp:
+    layer = network.layer(op)
+    scale = layer.weight_scale().numpy().astype(np.float32)
+    real = layer.weight.detach().numpy()
+    # Multiplied by the reciprocal, as torch's fake_quantize does, so that the two never differ.
+    inverse = (np.float32(1.0) / scale).reshape((-1,) + (1,) * (real.ndim - 1))
+    values = np.clip(np.rint(real * inverse), -WEIGHT_QMAX, WEIGHT_QMAX).astype(np.int8)
+    bias = quantize_bias(layer.bias.detach().numpy(), np.float32(source.scale) * scale)
+    return dataclasses.replace(op, weight=Weight(values=values, scale=scale), bias=bias)
+
+
+def quantize_bias(bias: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """Int32 (o,): `rne(bias / step)` with float32 `step` = input scale x weight scale."""
+    codes = np.rint(bias.astype(np.float64) / step.astype(np.float64))
+    limit = np.iinfo(np.int32)
+    if codes.min() < limit.min or codes.max() > limit.max:
+        raise GraphError("a bias does not fit the int32 accumulator")
+    return codes.astype(np.int32)

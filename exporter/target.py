@@ -1,0 +1,162 @@
+"""What a target is, and why that is so little.
+
+A target is a static row of facts (`TargetInfo`) and a module with four functions (`Backend`):
+`check` says whether this machine has what `emit` needs, `emit` walks a QuantizedGraph and writes
+one artifact, `load` opens an artifact from disk to run it, `describe` opens one to show what is
+inside. Nothing else is asked: no base class to inherit, no registration, no hooks. The pipeline
+reloads what `emit` wrote and compares it with the golden, so a target cannot vouch for itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from exporter.errors import ExportError
+from exporter.graph import QuantizedGraph, Rules
+from exporter.spec import ModelSpec, Precision
+
+
+class Lowering(StrEnum):
+    """How the Android target makes its `.pte`."""
+
+    DIRECT = "direct"
+    STOCK = "stock"
+
+
+class IoType(StrEnum):
+    """Element type of a LiteRT artifact's input and output."""
+
+    FLOAT32 = "float32"
+    INT8 = "int8"
+    UINT8 = "uint8"
+
+
+class DeploymentTarget(StrEnum):
+    """Oldest iOS that a Core ML artifact is written for."""
+
+    IOS15 = "iOS15"
+    IOS16 = "iOS16"
+    IOS17 = "iOS17"
+    IOS18 = "iOS18"
+    IOS26 = "iOS26"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """Choices that one target or another offers; a target ignores those that are not its own."""
+
+    lowering: Lowering = Lowering.DIRECT  # android
+    io: IoType = IoType.FLOAT32  # litert, int8 precision only
+    softmax: bool = False  # litert
+    deployment_target: DeploymentTarget = DeploymentTarget.IOS17  # ios
+    batch: int | None = 1  # onnx: None leaves it dynamic
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetInfo:
+    """One static row: the facts that the CLI, the README's matrix and the pipeline share."""
+
+    name: str
+    format: str
+    suffix: str
+    precisions: tuple[Precision, ...]
+    rules: Rules  # whose integer rounding the runtime follows
+    runs_on: str
+    parity: str  # how an artifact is proved on this machine
+    extra: str | None = None  # optional dependency group of pyproject.toml
+
+
+class CannotRunError(ExportError):
+    """An artifact cannot be executed on this machine; parity is "not run", which is no failure."""
+
+    exit_code = 5
+
+
+class Runner(Protocol):
+    """An artifact opened from disk."""
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Float32 (n, 3, r, r), normalized -> float32 (n, classes) logits."""
+        ...
+
+    def layers(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
+        """Values inside, by the graph's tensor names, as the golden's trace gives them.
+
+        int8 codes (n, c, h, w) in an int8 artifact, float32 otherwise. Empty where the runtime
+        does not let us look; tensors that it fuses away may be missing.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorInfo:
+    """An input or output of an artifact."""
+
+    name: str
+    shape: tuple[int | str, ...]  # a string names a dynamic dimension
+    dtype: str
+    note: str = ""  # quantization, color layout, ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerInfo:
+    """One operation inside an artifact with the constants that only it reads."""
+
+    name: str
+    op: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """What an artifact holds, read from disk."""
+
+    format: str
+    size_bytes: int
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    ops: Mapping[str, int]
+    delegation: str
+    layers: tuple[LayerInfo, ...]
+    spec: ModelSpec | None = None  # labels and preprocessing, where the format carries them
+    notes: tuple[str, ...] = ()
+
+
+class Backend(Protocol):
+    """The module of a target; its functions import their SDK when called, not before."""
+
+    def check(self) -> None:
+        """Raise MissingDependencyError when an SDK is not installed."""
+        ...
+
+    def emit(
+        self, graph: QuantizedGraph, precision: Precision, options: ExportOptions, path: Path
+    ) -> tuple[str, ...]:
+        """Write one artifact to `path` (its parent exists); returns notes for the user.
+
+        `graph` is an int8 graph for INT8 and a float graph for FP32 and FP16. Equal arguments give
+        equal bytes. Raises UnsupportedError for a combination that the format lacks.
+        """
+        ...
+
+    def load(self, path: Path) -> Runner:
+        """Open an artifact; raises CannotRunError(reason) or ArtifactError."""
+        ...
+
+    def describe(self, path: Path) -> Contents:
+        """Read what is inside without running it; raises ArtifactError."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A row and its module."""
+
+    info: TargetInfo
+    backend: Backend
