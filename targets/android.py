@@ -1,0 +1,156 @@
+"""Android (and any ExecuTorch host): a `.pte` that is one XNNPACK delegate."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from exporter.errors import ArtifactError, MissingDependencyError
+from exporter.files import write_atomic
+from exporter.graph import QuantizedGraph
+from exporter.spec import Precision
+from exporter.target import Contents, ExportOptions, LayerInfo, Lowering, Runner, TensorInfo
+
+if TYPE_CHECKING:
+    from targets.pte import Parsed
+
+# Versions on which the direct emitter's bytes were compared with the stock lowering's.
+VERIFIED_VERSIONS = ("1.4", "1.5")
+
+
+def check() -> None:
+    """Raise MissingDependencyError unless executorch is installed."""
+    if importlib.util.find_spec("executorch") is None:
+        raise MissingDependencyError(
+            "the android target needs executorch", "install mnv2-export again with its dependencies"
+        )
+
+
+def emit(
+    graph: QuantizedGraph, precision: Precision, options: ExportOptions, path: Path
+) -> tuple[str, ...]:
+    """Write the `.pte`; see `exporter.target.Backend`."""
+    del precision  # the graph's own: int8 or float
+    lowering, notes = choose_lowering(options.lowering)
+    if lowering is Lowering.DIRECT:
+        from targets.pte import write_program
+
+        write_atomic(path, write_program(graph))
+    else:
+        from targets.stock_lowering import lower
+
+        write_atomic(path, lower(graph))
+    return notes
+
+
+def choose_lowering(wanted: Lowering) -> tuple[Lowering, tuple[str, ...]]:
+    """The wanted lowering, or the stock one where the direct emitter was not verified."""
+    version = importlib.metadata.version("executorch")
+    if wanted is Lowering.DIRECT and ".".join(version.split(".")[:2]) not in VERIFIED_VERSIONS:
+        verified = ", ".join(VERIFIED_VERSIONS)
+        return Lowering.STOCK, (
+            f"executorch {version} is not verified for direct emission ({verified} are): "
+            "used the stock lowering, which takes longer",
+        )
+    return wanted, ()
+
+
+class PteRunner:
+    """A `.pte` in the ExecuTorch runtime; it takes one image at a time."""
+
+    def __init__(self, path: Path) -> None:
+        from executorch.runtime import Runtime
+
+        from targets.pte import read_bytes
+
+        read_bytes(path)
+        try:
+            self.program = Runtime.get().load_program(path)
+            self.method: Any = self.program.load_method("forward")
+        except RuntimeError as error:
+            raise ArtifactError(f"{path}: ExecuTorch cannot load it ({error})") from None
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Float32 (n, 3, r, r) -> (n, classes) logits."""
+        import torch
+
+        batch = torch.from_numpy(np.ascontiguousarray(images))
+        # The runtime reuses its output buffer, so every result is cloned before the next call.
+        rows = [self.method.execute([image[None]])[0].clone() for image in batch]
+        return np.asarray(torch.cat(rows).numpy())
+
+    def layers(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
+        """Nothing: a delegate shows no values from inside."""
+        del images
+        return {}
+
+
+def load(path: Path) -> Runner:
+    """Open a `.pte` to run it; see `exporter.target.Backend`."""
+    return PteRunner(path)
+
+
+def describe(path: Path) -> Contents:
+    """What is inside a `.pte`, without running it; see `exporter.target.Backend`."""
+    from targets.pte import parse
+
+    parsed = parse(path)
+    plan = parsed.program.execution_plan[0]
+    layers = tuple(layer for graph in parsed.delegates for layer in _layers(graph, parsed))
+    ops = Counter(layer.op for layer in layers)
+    outside = Counter(operator.name for operator in plan.operators)
+    return Contents(
+        format="ExecuTorch program (.pte)",
+        size_bytes=path.stat().st_size,
+        inputs=_tensors(plan, plan.inputs, "input"),
+        outputs=_tensors(plan, plan.outputs, "output"),
+        ops=dict(ops + outside),
+        delegation=_delegation(plan, outside),
+        layers=layers,
+        notes=("a .pte carries no labels or preprocessing: they are in manifest.json beside it",),
+    )
+
+
+def _delegation(plan: Any, outside: Counter[str]) -> str:
+    names = ", ".join(d.id for d in plan.delegates) or "no delegate"
+    count = f"{len(plan.delegates)} delegate{'' if len(plan.delegates) == 1 else 's'} ({names})"
+    if not outside:
+        return f"{count}, nothing outside"
+    rest = ", ".join(f"{n} x {name}" for name, n in sorted(outside.items()))
+    return f"{count}; outside it: {rest}"
+
+
+def _tensors(plan: Any, indices: list[int], name: str) -> tuple[TensorInfo, ...]:
+    tensors = [plan.values[i].val for i in indices]
+    return tuple(
+        TensorInfo(name=name, shape=tuple(t.sizes), dtype=t.scalar_type.name.lower())
+        for t in tensors
+    )
+
+
+def _layers(graph: dict[str, Any], parsed: Parsed) -> list[LayerInfo]:
+    """One row per XNNPACK node; its constants are the values that refer to named data."""
+    sizes = [_constant_size(value, graph, parsed) for value in graph["xvalues"]]
+    rows = []
+    for index, node in enumerate(graph["xnodes"]):
+        fields = node["xnode_union"]
+        constants = sum(sizes[fields[k]] for k in ("filter_id", "bias_id") if k in fields)
+        op = node["xnode_union_type"].removeprefix("XNN").lstrip("_")
+        rows.append(LayerInfo(name=f"{index}", op=op, size_bytes=constants))
+    return rows
+
+
+def _constant_size(value: dict[str, Any], graph: dict[str, Any], parsed: Parsed) -> int:
+    """Bytes of a value's data and of its per-channel scales."""
+    record = value["xvalue_union"]
+    tensor = record.get("tensor_value", record)
+    buffers = [tensor.get("constant_buffer_idx", 0)]
+    buffers.append(record.get("quant_params", {}).get("scale_buffer_idx", 0))
+    keys = [graph["constant_data"][i].get("named_key", "") for i in buffers if i]
+    return sum(parsed.constant_sizes.get(key, 0) for key in keys)

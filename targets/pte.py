@@ -1,0 +1,176 @@
+"""The ExecuTorch program around one delegate: written, checked for truncation, and read back."""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from exporter.errors import ArtifactError
+from exporter.graph import QuantizedGraph, Shape
+
+BACKEND_ID = "XnnpackBackend"
+BUFFER_ALIGNMENT = 16
+RUNTIME_SLACK = 64  # bytes that ExecuTorch's memory planner adds to an arena
+FILE_MAGIC = b"ET"
+HEADER_MAGIC = b"eh00"
+HEADER_AT = 8  # after the flatbuffer's root offset and file identifier
+PYTREE_IN = (
+    '[1, {"type": "builtins.tuple", "context": "null", "children_spec": [{"type": '
+    '"builtins.tuple", "context": "null", "children_spec": [{"type": null, "context": null, '
+    '"children_spec": []}]}, {"type": "builtins.dict", "context": "[]", "children_spec": []}]}]'
+)
+PYTREE_OUT = '[1, {"type": null, "context": null, "children_spec": []}]'
+
+
+def write_program(graph: QuantizedGraph, *, fold_pads: bool = True) -> bytes:
+    """The `.pte` of a graph: one method "forward", one XNNPACK delegate, nothing outside it.
+
+    `fold_pads=False` keeps uneven padding as an operation of its own, as the stock lowering does.
+    """
+    from executorch.exir import schema
+    from executorch.exir._serialize._program import PTEFile, serialize_pte_binary
+
+    from targets.xnnpack import XnnpackWriter
+
+    payload, constants = XnnpackWriter(graph, fold_pads=fold_pads).write()
+    program = schema.Program(
+        version=0,
+        execution_plan=[_plan(schema, graph)],
+        constant_buffer=[schema.Buffer(b"")],
+        backend_delegate_data=[schema.BackendDelegateInlineData(payload)],
+        segments=[],
+        constant_segment=schema.SubsegmentOffsets(0, []),
+        mutable_data_segments=None,
+        named_data=[],
+    )
+    file = PTEFile(program=program, mutable_data=None, named_data=constants)
+    return bytes(serialize_pte_binary(file, extract_delegate_segments=True))
+
+
+def _plan(schema: Any, graph: QuantizedGraph) -> Any:
+    image, result = graph.input.shape, graph.output.shape
+    reference = schema.BackendDelegateDataReference(schema.DataLocation.INLINE, 0)
+    call = schema.Instruction(schema.DelegateCall(0, [0, 1]))
+    return schema.ExecutionPlan(
+        name="forward",
+        container_meta_type=schema.ContainerMetadata(PYTREE_IN, PYTREE_OUT),
+        values=[_float_tensor(schema, image, 0), _float_tensor(schema, result, _arena(image))],
+        inputs=[0],
+        outputs=[1],
+        chains=[schema.Chain([], [], [call], None)],
+        operators=[],
+        delegates=[schema.BackendDelegate(BACKEND_ID, reference, [])],
+        non_const_buffer_sizes=[0, _arena(image) + _arena(result) + RUNTIME_SLACK],
+    )
+
+
+def _float_tensor(schema: Any, shape: Shape, offset: int) -> Any:
+    from executorch.exir.scalar_type import ScalarType
+
+    return schema.EValue(
+        schema.Tensor(
+            ScalarType.FLOAT,
+            0,
+            list(shape),
+            list(range(len(shape))),
+            False,
+            0,
+            0,
+            schema.AllocationDetails(1, offset, 0),
+            schema.TensorShapeDynamism.STATIC,
+        )
+    )
+
+
+def _arena(shape: Shape) -> int:
+    """Bytes of a planned float32 tensor."""
+    size = 4 * math.prod(shape)
+    return -(-size // BUFFER_ALIGNMENT) * BUFFER_ALIGNMENT
+
+
+def read_bytes(path: Path) -> bytes:
+    """The file, after checks that it is a whole ExecuTorch program; raises ArtifactError.
+
+    The header says where the last segment ends, so a truncated file is caught here and never
+    reaches native code.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise ArtifactError(f"{path}: no such file") from None
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read ({error.strerror})") from None
+    if data[4:6] != FILE_MAGIC or data[HEADER_AT : HEADER_AT + 4] != HEADER_MAGIC:
+        raise ArtifactError(f"{path}: not an ExecuTorch program (no ET identifier at byte 4)")
+    base, length = (
+        int.from_bytes(data[start : start + 8], "little")
+        for start in (HEADER_AT + 16, HEADER_AT + 24)
+    )
+    if len(data) < base + length:
+        raise ArtifactError(
+            f"{path}: truncated, {len(data):,} of {base + length:,} bytes", "build it again"
+        )
+    return data
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parsed:
+    """A `.pte` taken apart: its program record, and the XNNPACK graphs of its delegates as JSON."""
+
+    program: Any
+    constant_sizes: dict[str, int]
+    delegates: tuple[dict[str, Any], ...]
+
+
+def parse(path: Path) -> Parsed:
+    """Deserialize without running; raises ArtifactError."""
+    from executorch.exir._serialize._program import deserialize_pte_binary
+
+    data = read_bytes(path)
+    try:
+        file = deserialize_pte_binary(data)
+    except (ValueError, KeyError, TypeError, RuntimeError, OSError, AssertionError) as error:
+        raise ArtifactError(f"{path}: damaged ExecuTorch program ({error})") from None
+    named = file.named_data
+    sizes = {} if named is None else {k: len(named.buffers[e.buffer_index])
+                                      for k, e in named.pte_data.items()}  # fmt: skip
+    plan = file.program.execution_plan[0]
+    payloads = [
+        file.program.backend_delegate_data[d.processed.index].data
+        for d in plan.delegates
+        if d.id == BACKEND_ID
+    ]
+    return Parsed(
+        program=file.program,
+        constant_sizes=sizes,
+        delegates=tuple(_payload_json(bytes(p), path) for p in payloads),
+    )
+
+
+def _payload_json(payload: bytes, path: Path) -> dict[str, Any]:
+    """An XNNPACK payload through the flatbuffer compiler and schema that executorch ships."""
+    import executorch.backends.xnnpack.serialization as package
+    from executorch.backends.xnnpack.serialization.xnnpack_graph_serialize import XNNHeader
+    from executorch.exir._serialize._flatbuffer import _flatc_decompile
+
+    header = XNNHeader.from_bytes(payload[: XNNHeader.EXPECTED_LENGTH])
+    if not header.is_valid():
+        raise ArtifactError(f"{path}: the XNNPACK delegate has no valid header")
+    start = header.flatbuffer_offset
+    with tempfile.TemporaryDirectory() as folder:
+        schema, binary = Path(folder) / "schema.fbs", Path(folder) / "payload.bin"
+        schema.write_bytes(resources.files(package).joinpath("schema.fbs").read_bytes())
+        binary.write_bytes(payload[start : start + header.flatbuffer_size])
+        _flatc_decompile(folder, str(schema), str(binary), ["--raw-binary", "--strict-json"])
+        parsed: dict[str, Any] = json.loads(_finite(binary.with_suffix(".json").read_text()))
+    return parsed
+
+
+def _finite(text: str) -> str:
+    """flatc writes an open clamp bound as a bare `inf`, which JSON does not know."""
+    return text.replace(": inf", ": Infinity").replace(": -inf", ": -Infinity")

@@ -1,0 +1,25 @@
+"""ExecuTorch's own lowering of the same graph: slow, and the oracle of the direct emitter."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+
+from exporter.graph import QuantizedGraph
+
+
+def lower(graph: QuantizedGraph) -> bytes:
+    """The `.pte` that `to_edge_transform_and_lower` makes of the graph's torch program."""
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        # executorch and torchao warn about optional extensions that nothing here uses.
+        warnings.simplefilter("ignore")
+        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+        from executorch.exir import to_edge_transform_and_lower
+
+        from targets.qdq_program import export_program
+
+        edge = to_edge_transform_and_lower(
+            export_program(graph), partitioner=[XnnpackPartitioner()]
+        )
+        return bytes(edge.to_executorch().buffer)
