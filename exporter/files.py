@@ -10,6 +10,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from exporter.errors import ArtifactError
+
 CHUNK = 1 << 20
 
 
@@ -27,6 +29,37 @@ def staged(path: Path) -> Iterator[Path]:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         os.replace(temporary, path)  # noqa: PTH105 (replaces atomically, Path.replace says less)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def replace_directory(path: Path, marker: str) -> Iterator[Path]:
+    """A fresh directory that takes the place of `path` when the block succeeds, else vanishes.
+
+    An existing directory is replaced only if it is empty or holds a file named `marker`, that is,
+    if an earlier run wrote it; otherwise ArtifactError. It stays untouched until the swap.
+    """
+    path = path.absolute()
+    if path.exists() and not path.is_dir():
+        raise ArtifactError(f"{path}: exists and is not a directory", "choose another --out")
+    if path.is_dir() and any(path.iterdir()) and not (path / marker).is_file():
+        raise ArtifactError(
+            f"{path}: not empty, and not an earlier build (no {marker})",
+            "choose another --out, or empty it",
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be created ({error.strerror})") from None
+    try:
+        fresh, old = folder / "new", folder / "old"
+        fresh.mkdir()
+        yield fresh
+        if path.exists():
+            path.rename(old)
+        fresh.rename(path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

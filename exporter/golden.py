@@ -30,10 +30,10 @@ from exporter.graph import (
     QParams,
     QuantizedGraph,
     Reshape,
-    Rules,
     WeightedOp,
     accumulator_scale,
 )
+from exporter.spec import Rules
 
 f32 = np.float32
 Trace = Callable[[str, np.ndarray], None]

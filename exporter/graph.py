@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from functools import cached_property
 from typing import ClassVar
 
@@ -22,13 +21,6 @@ from exporter.spec import ModelSpec, Precision
 
 QMIN, QMAX = -128, 127  # activations
 WEIGHT_QMAX = 127  # weights are symmetric: -128 is never used
-
-
-class Rules(StrEnum):
-    """Whose integer rounding is followed where runtimes differ (the residual add and the pool)."""
-
-    XNNPACK = "xnnpack"
-    ORT = "ort"
 
 
 Shape = tuple[int, ...]

@@ -61,18 +61,19 @@ def center_crop(image: Image.Image, size: int) -> Image.Image:
 
 
 def to_pixels(image: Image.Image, contract: Preprocess) -> np.ndarray:
-    """Steps 2-4: uint8 (crop_size, crop_size, 3) in the network's channel order."""
-    pixels = np.asarray(resize(image, contract))
-    return pixels if contract.channel_order is ChannelOrder.RGB else pixels[..., ::-1].copy()
+    """Steps 2 and 3: uint8 RGB (crop_size, crop_size, 3)."""
+    return np.asarray(resize(image, contract))
 
 
 def normalize(pixels: np.ndarray, contract: Preprocess) -> np.ndarray:
-    """Steps 5 and 6: uint8 (n, h, w, 3) -> float32 (n, 3, h, w), `u * scale + bias` in float32."""
+    """Steps 4 to 6: uint8 RGB (n, h, w, 3) -> float32 (n, 3, h, w)."""
     scale, bias = contract.affine()
+    if contract.channel_order is ChannelOrder.BGR:
+        pixels = pixels[..., ::-1]
     x = pixels.astype(np.float32) * scale + bias
     return np.ascontiguousarray(x.transpose(0, 3, 1, 2))
 
 
 def load_pixels(path: Path, contract: Preprocess) -> np.ndarray:
-    """Steps 1-4 for one file: uint8 (crop_size, crop_size, 3)."""
+    """Steps 1 to 3 for one file: uint8 RGB (crop_size, crop_size, 3)."""
     return to_pixels(read_image(path), contract)

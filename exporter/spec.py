@@ -9,11 +9,12 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from exporter.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MIN_RESOLUTION = 32  # the network strides by 32: below it the last map would be empty
 MAX_RESOLUTION = 4096
@@ -33,6 +34,13 @@ class Precision(StrEnum):
     FP32 = "fp32"
     FP16 = "fp16"
     INT8 = "int8"
+
+
+class Rules(StrEnum):
+    """Whose integer rounding is followed where runtimes differ (the residual add and the pool)."""
+
+    XNNPACK = "xnnpack"
+    ORT = "ort"
 
 
 class PaddingStyle(StrEnum):
@@ -78,7 +86,7 @@ class Preprocess:
     1. decode, apply the EXIF orientation, convert to 8-bit RGB;
     2. resize with `resize_filter` (antialiased) by `resize_rule` to `resize_size`;
     3. crop the center to `crop_size` x `crop_size` (nothing to crop after STRETCH);
-    4. reorder channels to `channel_order`;
+    4. reorder channels to `channel_order` (pixels stay RGB up to here, golden images too);
     5. per channel, in float32: `x = u * scale + bias` for the 8-bit value u (`affine()`), which
        maps 0..255 to `value_range`, subtracts `mean` and divides by `std`;
     6. lay out as (batch, channel, height, width) for `nchw`.
@@ -110,6 +118,8 @@ class Preprocess:
 
     def affine(self) -> tuple[np.ndarray, np.ndarray]:
         """Float32 `scale` and `bias` of step 5, each (3,), in the network's channel order."""
+        import numpy as np  # here, so that `--help` does not load it
+
         low, high = self.value_range
         mean, std = np.asarray(self.mean, np.float64), np.asarray(self.std, np.float64)
         scale = (high - low) / (255.0 * std)

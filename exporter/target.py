@@ -13,13 +13,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Protocol
 
 from exporter.errors import ExportError
-from exporter.graph import QuantizedGraph, Rules
-from exporter.spec import ModelSpec, Precision
+from exporter.spec import ModelSpec, Precision, Rules
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from exporter.graph import QuantizedGraph
 
 
 class Lowering(StrEnum):
@@ -76,6 +78,7 @@ class CannotRunError(ExportError):
     """An artifact cannot be executed on this machine; parity is "not run", which is no failure."""
 
     exit_code = 5
+    meaning = "not offered"
 
 
 class Runner(Protocol):

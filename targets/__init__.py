@@ -6,8 +6,7 @@ import importlib
 from enum import StrEnum
 from typing import cast
 
-from exporter.graph import Rules
-from exporter.spec import Precision
+from exporter.spec import Precision, Rules
 from exporter.target import Backend, Target, TargetInfo
 
 

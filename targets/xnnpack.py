@@ -199,9 +199,7 @@ class XnnpackWriter:
         handle = self.handles.call()
         a, b = self.values[op.a], self.values[op.b]
         target = self.new(self.graph.tensors[op.output], nhwc=a.nhwc)
-        record = schema.XNNAdd(
-            self.use(a), self.use(self.layout(b, nhwc=a.nhwc)), target.id, 0
-        )
+        record = schema.XNNAdd(self.use(a), self.use(self.layout(b, nhwc=a.nhwc)), target.id, 0)
         self.node(record, handle)
         self.handles.written(op.output)
 

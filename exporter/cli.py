@@ -1,0 +1,276 @@
+"""The command line: parse, call, print. Only this module imports `targets`; none loads torch."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from exporter.errors import ALL_ERRORS, ExportError
+from exporter.session import judge, print_json, session, watch
+from exporter.spec import PaddingStyle, Precision
+from exporter.target import DeploymentTarget, ExportOptions, IoType, Lowering, Target
+from targets import TARGETS, TargetName, get
+
+EXIT_CODES = "Exit codes: 0 done; 2 usage; " + "; ".join(
+    f"{error.exit_code} {error.meaning}" for error in ALL_ERRORS
+)
+app = typer.Typer(
+    name="mnv2-export",
+    help="Put a MobileNetV2 on phones and prove that it is still the same model.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no tables.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Show what libraries print, and tracebacks.")
+]
+CheckpointPath = Annotated[
+    Path | None,
+    typer.Argument(help="Checkpoint file; without one the embedded demo.", show_default=False),
+]
+Targets = Annotated[
+    list[TargetName] | None,
+    typer.Option("--target", "-t", help="Repeat for several; default: all.", show_default=False),
+]
+Precisions = Annotated[
+    list[Precision] | None,
+    typer.Option(
+        "--precision", "-p", help="Repeat for several; default: int8.", show_default=False
+    ),
+]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Output directory.")]
+Photos = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--calibration",
+        "-c",
+        help="Photos or folders of photos, without labels; int8 needs some.",
+        show_default=False,
+    ),
+]
+LabelsFile = Annotated[
+    Path | None, typer.Option("--labels", help="Text file, a label per line.", show_default=False)
+]
+Resolution = Annotated[
+    int | None,
+    typer.Option(help="Input side in pixels, where the file does not say.", show_default=False),
+]
+Contract = Annotated[
+    str | None,
+    typer.Option(
+        "--preprocess",
+        help="'torchvision', 'keras' or a JSON file; default: the checkpoint's source's.",
+        show_default=False,
+    ),
+]
+LoweringOption = Annotated[Lowering, typer.Option(help="android: how the .pte is made.")]
+Io = Annotated[IoType, typer.Option(help="litert int8: type of input and output elements.")]
+Softmax = Annotated[bool, typer.Option("--softmax", help="litert: end in probabilities.")]
+Deployment = Annotated[DeploymentTarget, typer.Option(help="ios: oldest system to run on.")]
+Batch = Annotated[str, typer.Option(help="onnx: batch size, or 'dynamic'.")]
+
+
+def main() -> None:
+    """Entry point of the `mnv2-export` command."""
+    app()
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"mnv2-export {version('mnv2-export')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    del version
+
+
+@app.command()
+def build(
+    checkpoint: CheckpointPath = None,
+    target: Targets = None,
+    precision: Precisions = None,
+    out: Out = Path("build"),
+    calibration: Photos = None,
+    labels: LabelsFile = None,
+    resolution: Resolution = None,
+    preprocess: Contract = None,
+    lowering: LoweringOption = Lowering.DIRECT,
+    io: Io = IoType.FLOAT32,
+    softmax: Softmax = False,
+    deployment_target: Deployment = DeploymentTarget.IOS17,
+    batch: Batch = "1",
+    as_json: Json = False,
+    silent: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Build artifacts for every target and prove that each is the same model."""
+    with session(as_json=as_json, verbose=verbose) as stream:
+        from exporter.checkpoints import Overrides
+        from exporter.options import read_batch, read_labels, read_preprocess
+        from exporter.pipeline import BuildRequest
+        from exporter.pipeline import build as run_build
+        from exporter.reference import Request
+
+        request = BuildRequest(
+            request=Request(
+                checkpoint=checkpoint,
+                overrides=Overrides(
+                    resolution=resolution,
+                    labels=read_labels(labels) if labels else None,
+                    preprocess=read_preprocess(preprocess) if preprocess else None,
+                ),
+                calibration=tuple(calibration or ()),
+            ),
+            targets=tuple(get(name) for name in target or TargetName),
+            precisions=tuple(precision or (Precision.INT8,)),
+            options=ExportOptions(
+                lowering=lowering,
+                io=io,
+                softmax=softmax,
+                deployment_target=deployment_target,
+                batch=read_batch(batch),
+            ),
+            out=out,
+            command=_command_line(),
+        )
+        manifest = watch(run_build(request), stream, as_json=as_json, silent=silent)
+        if not (as_json or silent):
+            count = len(manifest.artifacts)
+            typer.echo(f"Wrote {count} artifacts to {out}.")
+            typer.echo(f"Prove them again: mnv2-export verify {out}")
+        judge(manifest)
+
+
+@app.command()
+def verify(
+    directory: Annotated[Path, typer.Argument(help="What `build` wrote.")],
+    as_json: Json = False,
+    silent: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Re-run parity on what is on disk; the exit code tells."""
+    with session(as_json=as_json, verbose=verbose) as stream:
+        from exporter.verify import verify as run_verify
+
+        events = run_verify(directory, _all_targets())
+        judge(watch(events, stream, as_json=as_json, silent=silent))
+
+
+@app.command()
+def inspect(
+    artifact: Annotated[Path, typer.Argument(help="A file that `build` wrote.")],
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Show what is inside: I/O, operations, delegation, size by layer, preprocessing, labels."""
+    with session(as_json=as_json, verbose=verbose):
+        from exporter.inspection import inspect as run_inspect
+        from exporter.ui import results
+        from exporter.ui.tables import print_inspection
+
+        found = run_inspect(artifact, _all_targets())
+        if as_json:
+            print_json(found)
+        else:
+            print_inspection(results(), found)
+
+
+@app.command()
+def predict(
+    artifact: Annotated[Path, typer.Argument(help="A file that `build` wrote.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    top: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 5,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Classify images with any artifact that runs on this machine."""
+    with session(as_json=as_json, verbose=verbose):
+        from exporter.inspection import predict as run_predict
+        from exporter.ui import results
+        from exporter.ui.tables import print_predictions
+
+        predictions = run_predict(artifact, images, _all_targets(), top)
+        if as_json:
+            print_json(predictions)
+        else:
+            print_predictions(results(), predictions)
+
+
+@app.command()
+def targets(as_json: Json = False) -> None:
+    """List the targets: format, precision, where they run, what they need."""
+    with session(as_json=as_json, verbose=False):
+        from exporter.ui import results
+        from exporter.ui.tables import print_targets
+
+        rows = [(TARGETS[name], _missing(name)) for name in TargetName]
+        if as_json:
+            print_json([{"info": info, "missing": missing} for info, missing in rows])
+        else:
+            print_targets(results(), rows)
+
+
+@app.command()
+def describe(
+    width: Annotated[float, typer.Option(help="Width multiplier.")] = 1.0,
+    resolution: Annotated[int, typer.Option(help="Input side in pixels.")] = 224,
+    classes: Annotated[int, typer.Option(min=1, help="Number of classes.")] = 1000,
+    padding: Annotated[PaddingStyle, typer.Option(help="Padding style.")] = PaddingStyle.TORCH,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Count parameters and multiply-adds of a MobileNetV2 of any width and resolution."""
+    with session(as_json=as_json, verbose=verbose):
+        from exporter.costs import costs
+        from exporter.spec import HeadLayer, ModelSpec, torchvision_preprocess
+        from exporter.ui import results
+        from exporter.ui.tables import print_costs
+
+        spec = ModelSpec(
+            width=width,
+            resolution=resolution,
+            head=(HeadLayer(units=classes),),
+            padding=padding,
+            preprocess=torchvision_preprocess(resolution),
+        )
+        if as_json:
+            print_json(costs(spec))
+        else:
+            print_costs(results(), spec, costs(spec))
+
+
+def _all_targets() -> dict[str, Target]:
+    return {str(name): get(name) for name in TargetName}
+
+
+def _missing(name: TargetName) -> str:
+    """What a target needs that is not installed here, or nothing."""
+    try:
+        get(name).backend.check()
+    except ExportError as error:
+        return error.hint or error.message
+    return ""
+
+
+def _command_line() -> str:
+    """The command as typed, with this program's name and not its path."""
+    return shlex.join(["mnv2-export", *sys.argv[1:]])

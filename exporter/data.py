@@ -1,0 +1,130 @@
+"""Images for calibration and parity: read, split, filled up with crops where they are few."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from exporter.errors import DataError
+from exporter.preprocess import read_image, to_pixels
+from exporter.spec import Preprocess
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm"})
+CALIBRATION_COUNT = 96
+HOLDOUT_COUNT = 32
+MIN_PHOTOS_TO_SPLIT = 10  # below it whole photos are too few to hold out; their parts are split
+HOLDOUT_EVERY = 5
+MAX_UNREADABLE = 0.1  # of all files; more means a wrong folder rather than a bad file
+CALIBRATION_PART = 0.7  # of a photo's longer side, when photos are split into parts
+SMALLEST_CROP = 0.35  # of the shorter side
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImageSet:
+    """Unlabeled images at the network's resolution, uint8 RGB (n, r, r, 3)."""
+
+    calibration: np.ndarray
+    holdout: np.ndarray
+    origin: str  # one line for the user
+    notes: tuple[str, ...] = ()
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the calibration pixels."""
+        return hashlib.sha256(np.ascontiguousarray(self.calibration).tobytes()).hexdigest()
+
+
+def find_images(paths: Iterable[Path]) -> list[Path]:
+    """Image files among `paths` and below the directories among them, sorted.
+
+    Raises DataError when a path is missing or nothing is found.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found += [p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()]
+        elif path.exists():
+            found.append(path)
+        else:
+            raise DataError(f"{path}: no such file or directory", "check --calibration")
+    if not found:
+        names = ", ".join(str(p) for p in paths)
+        raise DataError(f"{names}: no images found", f"looked for {' '.join(sorted(SUFFIXES))}")
+    return sorted(set(found))
+
+
+def load_image_set(
+    paths: Iterable[Path], contract: Preprocess, count: int = CALIBRATION_COUNT
+) -> ImageSet:
+    """Calibration and hold-out images that share no photo, or, of few photos, no pixel.
+
+    Ten photos or more: every fifth is held out. Fewer: the first 70 % of each photo's longer side
+    calibrates, the rest is held out. Either part is filled up with random crops (fixed seed), so
+    that two photos are enough to start with. Raises DataError when too many files are unreadable.
+    """
+    files = find_images(paths)
+    photos, notes = _read_all(files, 2 * count)
+    if len(photos) >= MIN_PHOTOS_TO_SPLIT:
+        held = photos[HOLDOUT_EVERY - 1 :: HOLDOUT_EVERY]
+        used = [p for i, p in enumerate(photos) if i % HOLDOUT_EVERY != HOLDOUT_EVERY - 1]
+        how = f"{len(used)} photos to calibrate, {len(held)} held out"
+    else:
+        used, held = ([_part(p, i) for p in photos] for i in (0, 1))
+        how = f"{len(photos)} photos, each split into a part to calibrate and a part held out"
+    return ImageSet(
+        calibration=_fill(used, count, contract, seed=0),
+        holdout=_fill(held, HOLDOUT_COUNT, contract, seed=1),
+        origin=f"{how}; filled up with crops to {count} and {HOLDOUT_COUNT}",
+        notes=notes,
+    )
+
+
+def _read_all(files: list[Path], limit: int) -> tuple[list[Image.Image], tuple[str, ...]]:
+    """Decode up to `limit` files, evenly chosen; name the unreadable ones."""
+    if len(files) > limit:
+        files = [files[i * len(files) // limit] for i in range(limit)]
+    photos, bad = [], []
+    for file in files:
+        try:
+            photos.append(read_image(file))
+        except DataError as error:
+            bad.append(error.message)
+    if len(bad) > MAX_UNREADABLE * len(files):
+        raise DataError(
+            f"{len(bad)} of {len(files)} images cannot be read, first: {bad[0]}",
+            "check the calibration folder",
+        )
+    return photos, tuple(f"skipped {message}" for message in bad)
+
+
+def _part(photo: Image.Image, which: int) -> Image.Image:
+    """The first (0) or second (1) part of a photo along its longer side."""
+    width, height = photo.size
+    if width >= height:
+        cut = round(width * CALIBRATION_PART)
+        return photo.crop((0, 0, cut, height) if which == 0 else (cut, 0, width, height))
+    cut = round(height * CALIBRATION_PART)
+    return photo.crop((0, 0, width, cut) if which == 0 else (0, cut, width, height))
+
+
+def _fill(photos: list[Image.Image], count: int, contract: Preprocess, seed: int) -> np.ndarray:
+    """`count` images: the photos themselves, then random square crops of them in turn."""
+    random = np.random.Generator(np.random.PCG64(seed))
+    images = [to_pixels(photo, contract) for photo in photos[:count]]
+    while len(images) < count:
+        photo = photos[len(images) % len(photos)]
+        images.append(to_pixels(_random_crop(photo, random), contract))
+    return np.stack(images)
+
+
+def _random_crop(photo: Image.Image, random: np.random.Generator) -> Image.Image:
+    side = min(photo.size)
+    size = max(1, round(side * random.uniform(SMALLEST_CROP, 1.0)))
+    left = int(random.integers(0, photo.width - size + 1))
+    top = int(random.integers(0, photo.height - size + 1))
+    return photo.crop((left, top, left + size, top + size))

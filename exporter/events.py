@@ -1,0 +1,57 @@
+"""What a running build tells whoever watches it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from exporter.manifest import ArtifactRecord, Failure, Manifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageStarted:
+    """A step that may take a while begins."""
+
+    stage: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageFinished:
+    """The step that began last is over."""
+
+    stage: str
+    seconds: float
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """Something the user should know that is no error."""
+
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArtifactChecked:
+    """An artifact was written (or found), reloaded from disk and compared."""
+
+    record: ArtifactRecord
+    emit_seconds: float | None
+    check_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetFailed:
+    """A target wrote nothing; the build goes on with the others."""
+
+    failure: Failure
+    hint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """The last event: the manifest as written."""
+
+    manifest: Manifest
+
+
+Event = StageStarted | StageFinished | Note | ArtifactChecked | TargetFailed | Finished

@@ -1,0 +1,62 @@
+"""What the command line takes as text or files, read and checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from exporter.errors import DataError, UnsupportedError
+from exporter.spec import Preprocess, keras_preprocess, torchvision_preprocess
+
+PRESETS: dict[str, Callable[[int], Preprocess]] = {
+    "torchvision": torchvision_preprocess,
+    "keras": keras_preprocess,
+}
+DYNAMIC = "dynamic"
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """One label per line, in the order of the model's outputs; raises DataError."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such labels file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not a text file ({error})", "save it as UTF-8") from None
+    labels = [line.strip() for line in text.splitlines()]
+    while labels and not labels[-1]:
+        labels.pop()
+    if not labels:
+        raise DataError(f"{path}: no labels in it", "write one label per line")
+    if "" in labels:
+        line = labels.index("") + 1
+        raise DataError(f"{path}: line {line} is empty", "every output needs a label")
+    return tuple(labels)
+
+
+def read_preprocess(text: str) -> Callable[[int], Preprocess]:
+    """A preset's name, or a JSON file with the contract's fields, as a function of resolution."""
+    if text in PRESETS:
+        return PRESETS[text]
+    path = Path(text)
+    try:
+        contract = Preprocess.from_json(json.loads(path.read_text()))
+    except FileNotFoundError:
+        names = " or ".join(repr(name) for name in PRESETS)
+        raise DataError(f"--preprocess {text}: neither {names} nor a file") from None
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path}: not a preprocessing contract ({error!r})",
+            "take the `preprocess` object of a manifest.json as a template",
+        ) from None
+    return lambda _resolution: contract
+
+
+def read_batch(text: str) -> int | None:
+    """A positive batch size, or None for 'dynamic'; raises UnsupportedError."""
+    if text == DYNAMIC:
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise UnsupportedError(f"--batch {text}: give a positive number or '{DYNAMIC}'")
+    return int(text)

@@ -1,0 +1,228 @@
+"""Whether an artifact computes what the reference computes, and how well int8 keeps up with float.
+
+Parity has three outcomes: same, drifted, not run (with the reason). Quality (SQNR, agreement, KL
+against the float model) is reported beside it and is no verdict: a quantized model that is exactly
+the golden can still be a poor model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from exporter import golden
+from exporter.graph import QuantizedGraph
+from exporter.spec import Precision, Rules
+from exporter.target import Runner
+
+
+class Outcome(StrEnum):
+    """The verdict on one artifact or on one pair."""
+
+    SAME = "same"
+    DRIFTED = "drifted"
+    NOT_RUN = "not run"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tolerance:
+    """How far logits may be from the reference, with the reason for the figure."""
+
+    name: str
+    min_sqnr_db: float  # infinity demands equality of every bit
+    why: str
+
+
+EXACT = Tolerance(
+    name="EXACT",
+    min_sqnr_db=float("inf"),
+    why="integers have one right answer: 0 LSB, every bit of the dequantized logits",
+)
+FP32 = Tolerance(
+    name="FP32",
+    min_sqnr_db=100.0,
+    why="kernels sum float32 in different orders: 115-135 dB measured on trained weights",
+)
+FP16 = Tolerance(
+    name="FP16",
+    min_sqnr_db=40.0,
+    why="11-bit significands through 53 layers: 50-60 dB measured on trained weights",
+)
+TOLERANCES = {Precision.INT8: EXACT, Precision.FP32: FP32, Precision.FP16: FP16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parity:
+    """One comparison. Figures are None when nothing ran."""
+
+    outcome: Outcome
+    tolerance: str
+    images: int = 0
+    max_lsb: int | None = None  # int8 only, in steps of the logits' scale
+    max_abs: float | None = None  # largest |difference of logits|
+    sqnr_db: float | None = None  # None also when equal: the ratio is infinite
+    reason: str = ""  # why it did not run, or where it drifted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Two artifacts of one precision, compared with each other."""
+
+    a: str
+    b: str
+    outcome: Outcome
+    max_lsb: int | None = None
+    max_abs: float | None = None
+    exact_images: float | None = None  # share of images with equal logits
+    top1_agreement: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quality:
+    """Logits against the float model's, on real images."""
+
+    images: int
+    sqnr_db: float
+    top1_agreement: float
+    kl: float  # mean KL(float || this) of the softmax, nats
+    max_abs: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """Against true labels."""
+
+    images: int
+    top1: float
+    top5: float
+
+
+def compare(
+    expected: np.ndarray, actual: np.ndarray, tolerance: Tolerance, step: float | None
+) -> Parity:
+    """Compare float32 (n, classes) logits; `step` is the int8 scale of the logits, if any."""
+    if expected.shape != actual.shape:
+        return Parity(
+            outcome=Outcome.DRIFTED,
+            tolerance=tolerance.name,
+            reason=f"logits are {actual.shape}, not {expected.shape}",
+        )
+    finite = bool(np.isfinite(actual).all())
+    ratio = sqnr_db(expected, actual) if finite else float("-inf")
+    same = finite and (np.array_equal(expected, actual) or ratio >= tolerance.min_sqnr_db)
+    difference = np.abs(expected.astype(np.float64) - actual).max() if finite else float("inf")
+    return Parity(
+        outcome=Outcome.SAME if same else Outcome.DRIFTED,
+        tolerance=tolerance.name,
+        images=len(expected),
+        max_lsb=round(difference / step) if step and finite else None,
+        max_abs=float(difference) if finite else None,
+        sqnr_db=float(ratio) if np.isfinite(ratio) else None,
+        reason="" if finite else "logits are not finite",
+    )
+
+
+def first_divergence(
+    graph: QuantizedGraph, rules: Rules, precision: Precision, runner: Runner, image: np.ndarray
+) -> str:
+    """Name the first tensor that differs on one (1, 3, r, r) image, where the runtime shows any."""
+    actual = runner.layers(image)
+    expected: dict[str, np.ndarray] = {}
+    golden.run(graph, image, rules, trace=expected.__setitem__)
+    seen = [name for name in expected if name in actual]
+    for name in seen:
+        if not _layer_agrees(expected[name], actual[name], precision):
+            return f"first diverging layer: {name}"
+    if not seen:
+        return "the runtime shows no layers"
+    return f"all {len(seen)} visible layers agree; the difference is after {seen[-1]}"
+
+
+def _layer_agrees(expected: np.ndarray, actual: np.ndarray, precision: Precision) -> bool:
+    if expected.shape != actual.shape:
+        return False
+    if precision is Precision.INT8:
+        return bool(np.array_equal(expected, actual))
+    # A layer of a float model is judged by the whole model's tolerance: noise only adds up.
+    return sqnr_db(expected, actual) >= TOLERANCES[precision].min_sqnr_db
+
+
+def compare_pair(
+    a: tuple[str, np.ndarray, np.ndarray],
+    b: tuple[str, np.ndarray, np.ndarray],
+    precision: Precision,
+    step: float | None,
+) -> Pair:
+    """Two artifacts, each (name, its logits, its golden's logits), on the same images.
+
+    Runtimes with different rounding rules may differ, but only as their goldens do: then the
+    outcome is still "same" and the reason says so. Float pairs use the precision's tolerance.
+    """
+    (name_a, logits_a, golden_a), (name_b, logits_b, golden_b) = a, b
+    tolerance = TOLERANCES[precision]
+    parity = compare(logits_a, logits_b, tolerance, step)
+    outcome, reason = parity.outcome, parity.reason
+    rules_differ = not np.array_equal(golden_a, golden_b)
+    if outcome is Outcome.DRIFTED and precision is Precision.INT8 and rules_differ:
+        explained = np.array_equal(logits_a - logits_b, golden_a - golden_b)
+        if explained:
+            outcome, reason = Outcome.SAME, "differs exactly as the two rounding rules do"
+    return Pair(
+        a=name_a,
+        b=name_b,
+        outcome=outcome,
+        max_lsb=parity.max_lsb,
+        max_abs=parity.max_abs,
+        exact_images=float((logits_a == logits_b).all(1).mean()),
+        top1_agreement=float((logits_a.argmax(1) == logits_b.argmax(1)).mean()),
+        reason=reason,
+    )
+
+
+def sqnr_db(reference: np.ndarray, actual: np.ndarray) -> float:
+    """Signal to quantization-noise ratio, 10 log10(sum reference^2 / sum (reference - actual)^2).
+
+    Infinite when equal.
+    """
+    exact = reference.astype(np.float64)
+    noise = float(np.square(exact - actual).sum())
+    signal = float(np.square(exact).sum())
+    if noise == 0.0:
+        return float("inf")
+    return float(10.0 * np.log10(signal / noise)) if signal > 0 else float("-inf")
+
+
+def quality(reference: np.ndarray, logits: np.ndarray) -> Quality:
+    """Figures of float32 (n, classes) logits against the float model's."""
+    log_p, log_q = _log_softmax(reference), _log_softmax(logits)
+    ratio = sqnr_db(reference, logits)
+    return Quality(
+        images=len(reference),
+        sqnr_db=min(ratio, 999.0),  # JSON knows no infinity
+        top1_agreement=float((reference.argmax(1) == logits.argmax(1)).mean()),
+        kl=float((np.exp(log_p) * (log_p - log_q)).sum(1).mean()),
+        max_abs=float(np.abs(reference - logits).max()),
+    )
+
+
+def accuracy(logits: np.ndarray, labels: np.ndarray) -> Accuracy:
+    """Top-1 and top-5 of float32 (n, classes) logits against int64 (n,) labels."""
+    order = np.argsort(-logits, axis=1, kind="stable")[:, :5]
+    hits = order == labels[:, None]
+    return Accuracy(
+        images=len(labels), top1=float(hits[:, 0].mean()), top5=float(hits.any(1).mean())
+    )
+
+
+def _log_softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = logits.astype(np.float64) - logits.max(1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(1, keepdims=True)))
+
+
+def verdicts(parities: Mapping[str, Parity]) -> dict[str, int]:
+    """How many artifacts have each outcome."""
+    return {str(o): sum(p.outcome is o for p in parities.values()) for o in Outcome}

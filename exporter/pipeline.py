@@ -1,0 +1,171 @@
+"""Graph -> each target -> written, reloaded from disk, compared; yields events as it goes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from exporter.errors import ExportError, UnsupportedError
+from exporter.events import (
+    ArtifactChecked,
+    Event,
+    Finished,
+    Note,
+    StageFinished,
+    StageStarted,
+    TargetFailed,
+)
+from exporter.files import replace_directory, sha256
+from exporter.graph_file import save_graph
+from exporter.manifest import (
+    FILE_NAME,
+    Failure,
+    GraphRecord,
+    Manifest,
+    installed_versions,
+    write_manifest,
+)
+from exporter.metadata import metadata
+from exporter.proof import Proved, all_pairs, prove
+from exporter.reference import Reference, Request, make_reference
+from exporter.spec import Precision
+from exporter.target import ExportOptions, Target
+from exporter.threads import one_thread
+from exporter.vectors import FOLDER, write_vectors
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildRequest:
+    """Everything that one build depends on."""
+
+    request: Request  # checkpoint, overrides, calibration images
+    targets: tuple[Target, ...]
+    precisions: tuple[Precision, ...] = (Precision.INT8,)
+    options: ExportOptions = field(default_factory=ExportOptions)
+    out: Path = Path("build")
+    command: str = ""
+
+
+def build(build_request: BuildRequest) -> Iterator[Event]:
+    """Run a build; the last event is `Finished` with the manifest.
+
+    The output directory appears (or replaces an earlier build) only when everything was written.
+    A target that fails is reported by `TargetFailed` and the others go on; a checkpoint or data
+    that cannot be used raises an ExportError.
+    """
+    for target in build_request.targets:
+        target.backend.check()
+    with one_thread(), replace_directory(build_request.out, FILE_NAME) as folder:
+        reference = yield from make_reference(
+            build_request.request, needs_int8=Precision.INT8 in build_request.precisions
+        )
+        yield from _write_references(folder, reference)
+        proved: list[Proved] = []
+        failures: list[Failure] = []
+        for target, precision in _jobs(build_request):
+            try:
+                result = yield from _build_one(build_request, target, precision, reference, folder)
+                proved.append(result)
+            except ExportError as error:
+                failure = Failure(target=target.info.name, precision=precision, error=error.message)
+                failures.append(failure)
+                yield TargetFailed(failure=failure, hint=error.hint)
+        manifest = _manifest(build_request, reference, folder, proved, failures)
+        write_manifest(manifest, folder)
+    yield Finished(manifest=manifest)
+
+
+def _jobs(build_request: BuildRequest) -> Iterator[tuple[Target, Precision]]:
+    for precision in build_request.precisions:
+        for target in build_request.targets:
+            yield target, precision
+
+
+def artifact_name(target: Target, precision: Precision) -> str:
+    """File name of an artifact in the build directory."""
+    return f"model-{precision}{target.info.suffix}"
+
+
+def graph_name(precision: Precision) -> str:
+    """File name of a reference graph in the build directory."""
+    return f"model-{precision}.graph"
+
+
+def _write_references(folder: Path, reference: Reference) -> Iterator[Event]:
+    started = time.perf_counter()
+    yield StageStarted(stage="golden vectors")
+    for precision, graph in reference.graphs.items():
+        save_graph(graph, folder / graph_name(precision))
+    write_vectors(folder / FOLDER, reference.vectors, reference.expected)
+    count = len(reference.vectors.names)
+    yield StageFinished(
+        stage="golden vectors",
+        seconds=time.perf_counter() - started,
+        detail=f"{count} images, {len(reference.expected)} references",
+    )
+
+
+def _build_one(
+    build_request: BuildRequest,
+    target: Target,
+    precision: Precision,
+    reference: Reference,
+    folder: Path,
+) -> Generator[Event, None, Proved]:
+    """Write, reload and compare one artifact; returns what was proved."""
+    name = artifact_name(target, precision)
+    yield StageStarted(stage=name)
+    if precision not in target.info.precisions:
+        offered = ", ".join(target.info.precisions)
+        raise UnsupportedError(
+            f"{target.info.name} has no {precision} artifact", f"it offers {offered}"
+        )
+    graph, path = reference.graph_for(precision), folder / name
+    started = time.perf_counter()
+    notes = target.backend.emit(graph, precision, build_request.options, path)
+    emitted = time.perf_counter()
+    evidence = reference.evidence(precision, target.info.rules)
+    proved = prove(target, path, evidence, notes)
+    yield ArtifactChecked(
+        record=proved.record,
+        emit_seconds=emitted - started,
+        check_seconds=time.perf_counter() - emitted,
+    )
+    for note in notes:
+        yield Note(text=f"{name}: {note}")
+    return proved
+
+
+def _manifest(
+    build_request: BuildRequest,
+    reference: Reference,
+    folder: Path,
+    proved: list[Proved],
+    failures: list[Failure],
+) -> Manifest:
+    # The int8 graph, where there is one, also says how the image is quantized.
+    precision = Precision.INT8 if Precision.INT8 in reference.graphs else Precision.FP32
+    described = metadata(reference.graphs[precision], precision)
+    return Manifest(
+        spec=reference.spec,
+        source=reference.source,
+        calibration=reference.calibration,
+        graphs=tuple(
+            GraphRecord(precision=p, path=graph_name(p), sha256=sha256(folder / graph_name(p)))
+            for p in reference.graphs
+        ),
+        artifacts=tuple(p.record for p in proved),
+        failures=tuple(failures),
+        pairs=all_pairs(proved),
+        float_accuracy=reference.float_accuracy,
+        normalize=described["normalize"],
+        input_quantization=described["input_quantization"],
+        golden_sha256=sha256(folder / FOLDER),
+        options=json.loads(json.dumps(dataclasses.asdict(build_request.options))),
+        command=build_request.command,
+        versions=installed_versions(),
+    )

@@ -1,0 +1,149 @@
+"""One artifact, reloaded from disk, against the golden; all artifacts against each other."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from exporter.errors import ExportError
+from exporter.files import sha256, size
+from exporter.graph import QuantizedGraph
+from exporter.manifest import ArtifactRecord
+from exporter.parity import (
+    TOLERANCES,
+    Outcome,
+    Pair,
+    Parity,
+    accuracy,
+    compare,
+    compare_pair,
+    first_divergence,
+    quality,
+)
+from exporter.spec import Precision, Rules
+from exporter.target import CannotRunError, Runner, Target
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Labeled:
+    """Images with true labels: float32 (n, 3, r, r) and int64 (n,)."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evidence:
+    """What an artifact is compared with."""
+
+    graph: QuantizedGraph
+    precision: Precision
+    rules: Rules
+    images: np.ndarray  # golden vectors, float32 (n, 3, r, r)
+    expected: np.ndarray  # the golden's logits for them
+    holdout: np.ndarray | None = None  # float32 (m, 3, r, r), for quality
+    float_logits: np.ndarray | None = None  # the float model's logits for `holdout`
+    labeled: Labeled | None = None
+
+    @property
+    def step(self) -> float | None:
+        """The int8 scale of the logits; None for a float artifact."""
+        qparams = self.graph.output.qparams
+        return None if qparams is None else qparams.scale
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Proved:
+    """An artifact's record, and its logits on the golden vectors for the pairwise comparison."""
+
+    record: ArtifactRecord
+    evidence: Evidence
+    logits: np.ndarray | None
+
+
+def prove(target: Target, path: Path, evidence: Evidence, notes: tuple[str, ...] = ()) -> Proved:
+    """Load `path`, run it and compare; an artifact that cannot be loaded has drifted."""
+    record = ArtifactRecord(
+        target=target.info.name,
+        precision=evidence.precision,
+        path=path.name,
+        size_bytes=size(path),
+        sha256=sha256(path),
+        parity=_not_compared(Outcome.NOT_RUN, evidence, ""),
+        notes=notes,
+    )
+    try:
+        runner = target.backend.load(path)
+        logits = runner(evidence.images)
+    except CannotRunError as error:
+        parity = _not_compared(Outcome.NOT_RUN, evidence, error.message)
+        return _proved(record, evidence, parity, None)
+    except ExportError as error:
+        parity = _not_compared(Outcome.DRIFTED, evidence, f"cannot be run: {error.message}")
+        return _proved(record, evidence, parity, None)
+    parity = compare(evidence.expected, logits, TOLERANCES[evidence.precision], evidence.step)
+    if parity.outcome is Outcome.DRIFTED:
+        parity = dataclasses.replace(parity, reason=_locate(runner, evidence, logits, parity))
+    return _proved(_with_quality(record, runner, evidence), evidence, parity, logits)
+
+
+def _not_compared(outcome: Outcome, evidence: Evidence, reason: str) -> Parity:
+    tolerance = TOLERANCES[evidence.precision].name
+    return Parity(outcome=outcome, tolerance=tolerance, reason=reason)
+
+
+def _proved(
+    record: ArtifactRecord, evidence: Evidence, parity: Parity, logits: np.ndarray | None
+) -> Proved:
+    return Proved(
+        record=dataclasses.replace(record, parity=parity), evidence=evidence, logits=logits
+    )
+
+
+def _locate(runner: Runner, evidence: Evidence, logits: np.ndarray, parity: Parity) -> str:
+    """Where the worst image begins to differ."""
+    if logits.shape != evidence.expected.shape or not np.isfinite(logits).all():
+        return parity.reason
+    worst = int(np.abs(logits - evidence.expected).max(1).argmax())
+    image = evidence.images[worst : worst + 1]
+    found = first_divergence(evidence.graph, evidence.rules, evidence.precision, runner, image)
+    return f"image {worst}: {found}"
+
+
+def _with_quality(record: ArtifactRecord, runner: Runner, evidence: Evidence) -> ArtifactRecord:
+    if evidence.holdout is not None and evidence.float_logits is not None:
+        against_float = quality(evidence.float_logits, runner(evidence.holdout))
+        record = dataclasses.replace(record, quality=against_float)
+    if evidence.labeled is not None:
+        against_labels = accuracy(runner(evidence.labeled.images), evidence.labeled.labels)
+        record = dataclasses.replace(record, accuracy=against_labels)
+    return record
+
+
+def all_pairs(proved: list[Proved]) -> tuple[Pair, ...]:
+    """Every two artifacts of one precision that ran, compared on the golden vectors."""
+    pairs = []
+    for a, b in itertools.combinations(proved, 2):
+        if a.evidence.precision is not b.evidence.precision:
+            continue
+        if a.logits is None or b.logits is None:
+            silent = a if a.logits is None else b
+            pair = Pair(
+                a=a.record.path,
+                b=b.record.path,
+                outcome=Outcome.NOT_RUN,
+                reason=f"{silent.record.path} gave no logits",
+            )
+        else:
+            pair = compare_pair(
+                (a.record.path, a.logits, a.evidence.expected),
+                (b.record.path, b.logits, b.evidence.expected),
+                a.evidence.precision,
+                a.evidence.step,
+            )
+        pairs.append(pair)
+    return tuple(pairs)

@@ -1,0 +1,224 @@
+"""Checkpoint -> model -> float graph -> int8 graph, and the images that prove what follows."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from exporter import demo, golden
+from exporter.checkpoints import Checkpoint, Overrides, build_model, load_checkpoint
+from exporter.data import CALIBRATION_COUNT, HOLDOUT_COUNT, ImageSet, load_image_set
+from exporter.errors import DataError, GraphError
+from exporter.events import Event, Note, StageFinished, StageStarted
+from exporter.fold import fold
+from exporter.graph import QuantizedGraph
+from exporter.manifest import Calibration, Source
+from exporter.parity import FP32, Accuracy, accuracy, quality, sqnr_db
+from exporter.preprocess import normalize
+from exporter.proof import Evidence, Labeled
+from exporter.quantize import quantize
+from exporter.spec import ModelSpec, Precision, Rules
+from exporter.vectors import Vectors, make_vectors, reference_key, references, vector_images
+
+DEMO = "demo"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the reference is made from; without a checkpoint it is the embedded demo."""
+
+    checkpoint: Path | None = None
+    overrides: Overrides = field(default_factory=Overrides)
+    calibration: tuple[Path, ...] = ()
+    calibration_count: int = CALIBRATION_COUNT
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Reference:
+    """The graphs and everything that artifacts are compared with."""
+
+    spec: ModelSpec
+    source: Source
+    calibration: Calibration | None
+    graphs: dict[Precision, QuantizedGraph]  # FP32 always, INT8 when asked for
+    vectors: Vectors
+    images: np.ndarray  # the vectors, normalized
+    expected: dict[str, np.ndarray]  # goldens' logits by `reference_key`
+    holdout: np.ndarray
+    float_logits: np.ndarray
+    labeled: Labeled | None
+    float_accuracy: Accuracy | None
+
+    def graph_for(self, precision: Precision) -> QuantizedGraph:
+        """The graph that an artifact is emitted from; fp16 halves the float one."""
+        return self.graphs[Precision.INT8 if precision is Precision.INT8 else Precision.FP32]
+
+    def evidence(self, precision: Precision, rules: Rules) -> Evidence:
+        """What an artifact of a precision and a runtime's rules is compared with."""
+        return Evidence(
+            graph=self.graph_for(precision),
+            precision=precision,
+            rules=rules,
+            images=self.images,
+            expected=self.expected[reference_key(precision, rules)],
+            holdout=self.holdout,
+            float_logits=self.float_logits,
+            labeled=self.labeled,
+        )
+
+
+def make_reference(request: Request, *, needs_int8: bool) -> Generator[Event, None, Reference]:
+    """Read, fold and quantize; raises ExportError for a checkpoint or data that cannot be used."""
+    checkpoint = yield from _load(request)
+    spec = checkpoint.spec
+    images = yield from _load_images(request, spec, needs_int8)
+    graph = yield from _fold(checkpoint, normalize(images.holdout[:2], spec.preprocess))
+    graphs = {Precision.FP32: graph}
+    holdout = normalize(images.holdout, spec.preprocess)
+    float_logits = golden.run(graph, holdout)
+    if needs_int8:
+        graphs[Precision.INT8] = yield from _quantize(graph, images, holdout, float_logits)
+    vectors = make_vectors(images.holdout)
+    inputs = vector_images(vectors, graph)
+    labeled = _labeled(request, spec)
+    return Reference(
+        spec=spec,
+        source=_source(request, checkpoint),
+        calibration=_calibration(images) if needs_int8 else None,
+        graphs=graphs,
+        vectors=vectors,
+        images=inputs,
+        expected=references(graphs, inputs),
+        holdout=holdout,
+        float_logits=float_logits,
+        labeled=labeled,
+        float_accuracy=_float_accuracy(graph, labeled),
+    )
+
+
+def _load(request: Request) -> Generator[Event, None, Checkpoint]:
+    started = time.perf_counter()
+    yield StageStarted(stage="checkpoint")
+    checkpoint = load_checkpoint(request.checkpoint or demo.CHECKPOINT, request.overrides)
+    spec = checkpoint.spec
+    yield StageFinished(
+        stage="checkpoint",
+        seconds=time.perf_counter() - started,
+        detail=f"{checkpoint.source}, width {spec.width:g}, {spec.resolution} px, "
+        f"{spec.classes} classes",
+    )
+    if request.checkpoint is not None:
+        for fact in checkpoint.detected:
+            yield Note(text=f"{fact.what}: {fact.value} ({fact.how})")
+    return checkpoint
+
+
+def _load_images(
+    request: Request, spec: ModelSpec, needs_int8: bool
+) -> Generator[Event, None, ImageSet]:
+    started = time.perf_counter()
+    yield StageStarted(stage="images")
+    if request.calibration:
+        images = load_image_set(request.calibration, spec.preprocess, request.calibration_count)
+    elif request.checkpoint is None:
+        images = _demo_images()
+    elif needs_int8:
+        raise DataError(
+            "int8 needs calibration images for this checkpoint",
+            "pass --calibration with a folder of typical photos, or --precision fp32",
+        )
+    else:
+        images = _stand_in_images(spec)
+    yield StageFinished(stage="images", seconds=time.perf_counter() - started, detail=images.origin)
+    for note in images.notes:
+        yield Note(text=note)
+    return images
+
+
+def _demo_images() -> ImageSet:
+    pixels, _ = demo.test_images()
+    chosen = np.linspace(0, len(pixels) - 1, HOLDOUT_COUNT).astype(int)
+    return ImageSet(
+        calibration=demo.calibration_images(CALIBRATION_COUNT),
+        holdout=pixels[chosen],
+        origin=f"{CALIBRATION_COUNT} embedded pictures to calibrate, "
+        f"{HOLDOUT_COUNT} of an unseen style held out",
+    )
+
+
+def _stand_in_images(spec: ModelSpec) -> ImageSet:
+    """For float artifacts of a user's model without photos: the demo's pictures, resized."""
+    pixels = _demo_images().holdout
+    size = (spec.resolution, spec.resolution)
+    resized = np.stack([np.asarray(Image.fromarray(p).resize(size)) for p in pixels])
+    origin = "no photos given: parity runs on the embedded pictures"
+    return ImageSet(calibration=resized[:0], holdout=resized, origin=origin)
+
+
+def _fold(checkpoint: Checkpoint, probe: np.ndarray) -> Generator[Event, None, QuantizedGraph]:
+    """Fold batch norm away and check that the graph still computes what the model computes."""
+    started = time.perf_counter()
+    yield StageStarted(stage="fold")
+    model = build_model(checkpoint)
+    graph = fold(model)
+    with torch.no_grad():
+        expected = model(torch.from_numpy(probe)).numpy()
+    ratio = sqnr_db(expected, golden.run(graph, probe))
+    if ratio < FP32.min_sqnr_db:
+        raise GraphError(f"folding batch norm changed the logits: {ratio:.0f} dB SQNR")
+    yield StageFinished(
+        stage="fold",
+        seconds=time.perf_counter() - started,
+        detail=f"{sum(1 for _ in graph.weighted())} fused layers, {ratio:.0f} dB to the model",
+    )
+    return graph
+
+
+def _quantize(
+    graph: QuantizedGraph, images: ImageSet, holdout: np.ndarray, float_logits: np.ndarray
+) -> Generator[Event, None, QuantizedGraph]:
+    started = time.perf_counter()
+    yield StageStarted(stage="quantize")
+    quantized = quantize(graph, normalize(images.calibration, graph.spec.preprocess))
+    figures = quality(float_logits, golden.run(quantized, holdout))
+    yield StageFinished(
+        stage="quantize",
+        seconds=time.perf_counter() - started,
+        detail=f"{figures.sqnr_db:.1f} dB SQNR to float, "
+        f"{figures.top1_agreement:.1%} top-1 agreement",
+    )
+    return quantized
+
+
+def _labeled(request: Request, spec: ModelSpec) -> Labeled | None:
+    """The demo's test split: a style and backgrounds that training never saw."""
+    if request.checkpoint is not None:
+        return None
+    pixels, labels = demo.test_images()
+    return Labeled(images=normalize(pixels, spec.preprocess), labels=labels)
+
+
+def _float_accuracy(graph: QuantizedGraph, labeled: Labeled | None) -> Accuracy | None:
+    if labeled is None:
+        return None
+    return accuracy(golden.run(graph, labeled.images), labeled.labels)
+
+
+def _source(request: Request, checkpoint: Checkpoint) -> Source:
+    return Source(
+        name=DEMO if request.checkpoint is None else request.checkpoint.name,
+        format=checkpoint.source,
+        sha256=checkpoint.sha256,
+        detected=tuple(dataclasses.asdict(fact) for fact in checkpoint.detected),
+    )
+
+
+def _calibration(images: ImageSet) -> Calibration:
+    return Calibration(images=len(images.calibration), sha256=images.sha256, origin=images.origin)

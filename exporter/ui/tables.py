@@ -1,0 +1,203 @@
+"""Results: what was built, what is inside an artifact, what a picture shows."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from exporter.costs import Costs
+from exporter.inspection import Inspection, Prediction
+from exporter.manifest import ArtifactRecord, Manifest
+from exporter.parity import Outcome
+from exporter.spec import ModelSpec, Preprocess, ResizeRule
+from exporter.target import Contents, TargetInfo
+from exporter.ui.text import STYLES, megabytes, verdict
+
+LARGEST_LAYERS = 12
+
+
+def print_summary(console: Console, manifest: Manifest) -> None:
+    """The artifact table and the cross-target matrix."""
+    console.print("[italic]Artifacts, reloaded from disk[/]")
+    console.print(_artifact_table(manifest))
+    for precision in dict.fromkeys(a.precision for a in manifest.artifacts):
+        records = [a for a in manifest.artifacts if a.precision is precision]
+        if len(records) > 1:
+            console.print(f"\n[italic]{precision}: each target against each other[/]")
+            console.print(_matrix(manifest, records))
+    for failure in manifest.failures:
+        text = f"{failure.target} {failure.precision}: {failure.error}"
+        console.print(f"[bold red]failed[/] {escape(text)}")
+
+
+def _artifact_table(manifest: Manifest) -> Table:
+    labeled = manifest.float_accuracy is not None
+    table = Table()
+    table.add_column("file", no_wrap=True)
+    table.add_column("size", justify="right", no_wrap=True)
+    table.add_column("against the reference")
+    table.add_column("SQNR", justify="right", no_wrap=True)
+    table.add_column("agree", justify="right", no_wrap=True)
+    if labeled:
+        table.add_column("top-1", justify="right", no_wrap=True)
+        table.add_column("top-5", justify="right", no_wrap=True)
+    if manifest.float_accuracy is not None:
+        figures = manifest.float_accuracy
+        row = ["float model", "", "", "", "", f"{figures.top1:.1%}", f"{figures.top5:.1%}"]
+        table.add_row(*row, style="dim")
+    for record in manifest.artifacts:
+        table.add_row(*_artifact_row(record, labeled=labeled))
+    return table
+
+
+def _artifact_row(record: ArtifactRecord, *, labeled: bool) -> list[str]:
+    quality, accuracy = record.quality, record.accuracy
+    row = [
+        record.path,
+        megabytes(record.size_bytes),
+        verdict(record.parity),
+        f"{quality.sqnr_db:.1f} dB" if quality else "",
+        f"{quality.top1_agreement:.1%}" if quality else "",
+    ]
+    if labeled:
+        row += [f"{accuracy.top1:.1%}", f"{accuracy.top5:.1%}"] if accuracy else ["", ""]
+    return row
+
+
+def _matrix(manifest: Manifest, records: list[ArtifactRecord]) -> Table:
+    """Every pair of artifacts of one precision."""
+    pairs = {(p.a, p.b): p for p in manifest.pairs}
+    table = Table()
+    table.add_column("")
+    for record in records[1:]:
+        table.add_column(record.target, justify="right")
+    for i, a in enumerate(records[:-1]):
+        row = [a.target]
+        for j, b in enumerate(records[1:], start=1):
+            pair = pairs.get((a.path, b.path)) if j > i else None
+            row.append("" if pair is None else _cell(pair.outcome, pair.max_lsb, pair.max_abs))
+        table.add_row(*row)
+    notes = sorted({p.reason for p in pairs.values() if p.outcome is Outcome.SAME and p.reason})
+    if notes:
+        table.caption = f"LSB above 0: {'; '.join(notes)}"
+        table.caption_justify = "left"
+    return table
+
+
+def _cell(outcome: Outcome, max_lsb: int | None, max_abs: float | None) -> str:
+    color = STYLES[outcome]
+    if outcome is Outcome.NOT_RUN:
+        return f"[{color}]not run[/]"
+    figure = f"{max_lsb} LSB" if max_lsb is not None else f"{max_abs:.1e}"
+    return f"[{color}]{figure}[/]"
+
+
+def print_inspection(console: Console, found: Inspection) -> None:
+    """Inputs and outputs, operations, delegation, largest layers, preprocessing, labels."""
+    contents = found.contents
+    console.print(f"[bold]{escape(contents.format)}[/], {megabytes(contents.size_bytes)}")
+    console.print(f"delegation: {escape(contents.delegation)}")
+    if found.record is not None:
+        console.print(f"parity when built: {verdict(found.record.parity)}")
+    console.print(_io_table(contents))
+    counts = sorted(contents.ops.items(), key=lambda item: (-item[1], item[0]))
+    console.print("operations: " + ", ".join(f"{n} {escape(op)}" for op, n in counts))
+    console.print(_layer_table(contents))
+    if found.spec is not None:
+        _print_spec(console, found.spec, found.spec_origin)
+    for note in contents.notes:
+        console.print(f"[dim]{escape(note)}[/]")
+
+
+def _io_table(contents: Contents) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in ("", "name", "shape", "type", ""):
+        table.add_column(column)
+    for kind, tensors in (("input", contents.inputs), ("output", contents.outputs)):
+        for tensor in tensors:
+            shape = " x ".join(str(size) for size in tensor.shape)
+            table.add_row(kind, escape(tensor.name), shape, tensor.dtype, escape(tensor.note))
+    return table
+
+
+def _layer_table(contents: Contents) -> Table:
+    largest = sorted(contents.layers, key=lambda layer: -layer.size_bytes)[:LARGEST_LAYERS]
+    total = sum(layer.size_bytes for layer in contents.layers) or 1
+    table = Table(
+        title=f"largest of {len(contents.layers)} layers by constants", title_justify="left"
+    )
+    for column in ("layer", "operation"):
+        table.add_column(column)
+    for column in ("bytes", "share"):
+        table.add_column(column, justify="right")
+    for layer in largest:
+        share = f"{layer.size_bytes / total:.1%}"
+        table.add_row(escape(layer.name), escape(layer.op), f"{layer.size_bytes:,}", share)
+    return table
+
+
+def _print_spec(console: Console, spec: ModelSpec, origin: str) -> None:
+    contract = spec.preprocess
+    console.print(
+        f"model: MobileNetV2 {spec.width:g} at {spec.resolution} px, {spec.classes} classes "
+        f"[dim](from {escape(origin)})[/]"
+    )
+    console.print(f"preprocessing: {escape(preprocess_text(contract))}")
+    shown = ", ".join(spec.labels[:8]) + (", ..." if len(spec.labels) > 8 else "")
+    console.print(f"labels: {escape(shown) or 'none'}")
+
+
+def preprocess_text(contract: Preprocess) -> str:
+    """The contract in one line."""
+    resize = f"{contract.resize_filter} resize of the shorter side to {contract.resize_size}"
+    if contract.resize_rule is ResizeRule.STRETCH:
+        resize = f"{contract.resize_filter} stretch to {contract.resize_size}"
+    scale, bias = contract.affine()
+    affine = "; ".join(f"u * {s:.9g} + {b:.9g}" for s, b in zip(scale, bias, strict=True))
+    if len(set(zip(scale.tolist(), bias.tolist(), strict=True))) == 1:
+        affine = affine.split(";")[0]
+    return f"{resize}, crop {contract.crop_size}, {contract.channel_order}, {affine}"
+
+
+def print_costs(console: Console, spec: ModelSpec, counted: Costs) -> None:
+    """Totals and a row per fused layer."""
+    table = Table(title_justify="left")
+    table.add_column("layer")
+    table.add_column("operation")
+    for column in ("output", "parameters", "MAdds"):
+        table.add_column(column, justify="right")
+    for layer in counted.layers:
+        shape = " x ".join(str(size) for size in layer.output_shape[1:])
+        numbers = f"{layer.parameters:,}", f"{layer.multiply_adds:,}"
+        table.add_row(layer.name, layer.kind, shape, *numbers)
+    console.print(table)
+    console.print(
+        f"MobileNetV2 {spec.width:g} at {spec.resolution} px, {spec.classes} classes: "
+        f"[bold]{counted.parameters:,}[/] parameters, "
+        f"[bold]{counted.multiply_adds / 1e6:.3f} M[/] multiply-adds"
+    )
+
+
+def print_predictions(console: Console, predictions: list[Prediction]) -> None:
+    """A bar per class."""
+    for prediction in predictions:
+        console.print(f"[bold]{escape(prediction.image)}[/]")
+        width = max(len(label) for label, _ in prediction.classes)
+        for label, probability in prediction.classes:
+            bar = "#" * round(30 * probability)
+            console.print(f"  {escape(label):<{width}} {probability:6.1%} [green]{bar}[/]")
+
+
+def print_targets(console: Console, rows: list[tuple[TargetInfo, str]]) -> None:
+    """The static table; each row with what is missing to use it here, if anything."""
+    table = Table()
+    for column in ("target", "format", "file", "precision", "runs on", "parity here", "needs"):
+        table.add_column(column)
+    for info, missing in rows:
+        needs = f"[yellow]{escape(missing)}[/]" if missing else "[green]installed[/]"
+        precisions = ", ".join(info.precisions)
+        table.add_row(
+            info.name, info.format, info.suffix, precisions, info.runs_on, info.parity, needs
+        )
+    console.print(table)
