@@ -49,8 +49,11 @@ def resize(image: Image.Image, contract: Preprocess) -> Image.Image:
         short, long = min(width, height), max(width, height)
         other = max(size, int(size * long / short))
         target = (size, other) if width <= height else (other, size)
-    if target != image.size:
-        image = image.resize(target, _FILTERS[contract.resize_filter])
+    kind = _FILTERS[contract.resize_filter]
+    # Width first, then height, each rounded to 8 bits. Asked for both at once, Pillow chooses the
+    # order by its version and the photo's shape, and the bytes of tall photos depend on it.
+    image = image.resize((target[0], image.height), kind)
+    image = image.resize(target, kind)
     return center_crop(image, contract.crop_size)
 
 

@@ -84,7 +84,8 @@ class Preprocess:
     """From a photo to the network's input tensor; every consumer follows this one record.
 
     1. decode, apply the EXIF orientation, convert to 8-bit RGB;
-    2. resize with `resize_filter` (antialiased) by `resize_rule` to `resize_size`;
+    2. resize with `resize_filter` (antialiased; width first, then height, each rounded to 8 bits)
+       by `resize_rule` to `resize_size`;
     3. crop the center to `crop_size` x `crop_size` (nothing to crop after STRETCH);
     4. reorder channels to `channel_order` (pixels stay RGB up to here, golden images too);
     5. per channel, in float32: `x = u * scale + bias` for the 8-bit value u (`affine()`), which

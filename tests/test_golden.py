@@ -1,0 +1,117 @@
+"""The integer rules, against a plain-Python statement of the kernels' arithmetic."""
+
+import math
+
+import numpy as np
+import pytest
+from graphs import make_graphs, sample_images, skew_qparams
+
+from exporter import golden
+from exporter.graph import Add, Conv, Linear, Pool, QParams, QuantizedGraph, accumulator_scale
+from exporter.spec import PaddingStyle, Rules
+
+f32 = np.float32
+
+
+def trace_of(graph: QuantizedGraph, rules: Rules) -> dict[str, np.ndarray]:
+    values: dict[str, np.ndarray] = {}
+    images = sample_images(graph.spec, 1, seed=9)
+    golden.run(graph, images, rules, trace=values.__setitem__)
+    return values
+
+
+@pytest.fixture(scope="module", params=list(PaddingStyle))
+def graph(request) -> QuantizedGraph:
+    return skew_qparams(make_graphs(padding=request.param)[1])
+
+
+def test_convolutions_one_output_at_a_time(graph: QuantizedGraph) -> None:
+    """A sampled output of every layer, summed in Python integers and rounded as XNNPACK does."""
+    values = trace_of(graph, Rules.XNNPACK)
+    random = np.random.default_rng(0)
+    for op in graph.weighted():
+        target, source = graph.qparams(op.output), graph.qparams(op.input)
+        index = tuple(int(random.integers(0, n)) for n in values[op.output].shape)
+        channel = index[1]
+        acc = int(op.bias[channel]) + taps(op, values[op.input], source.zero_point, index)
+        multiplier = f32(accumulator_scale(op, graph)[channel] / f32(target.scale))
+        code = round(float(f32(f32(acc) * multiplier))) + target.zero_point
+        low, high = -128, 127
+        if op.clamp is not None:
+            low = max(low, round(0.0 / target.scale) + target.zero_point)
+            high = min(high, round(float(f32(6.0) / f32(target.scale))) + target.zero_point)
+        assert values[op.output][index] == min(max(code, low), high), op.output
+
+
+def taps(op: Conv | Linear, x: np.ndarray, zero_point: int, index: tuple[int, ...]) -> int:
+    """The products of one output, in Python integers; pixels outside the map are zero."""
+    weight = op.weight.values[index[1]].astype(int)
+    if isinstance(op, Linear):
+        return sum(int(w) * (int(v) - zero_point) for w, v in zip(weight, x[0], strict=True))
+    first = index[1] if op.depthwise else 0
+    total = 0
+    for c in range(weight.shape[0]):
+        for i in range(weight.shape[1]):
+            for j in range(weight.shape[2]):
+                row = index[2] * op.stride[0] + i - op.padding[0]
+                column = index[3] * op.stride[1] + j - op.padding[1]
+                if 0 <= row < x.shape[2] and 0 <= column < x.shape[3]:
+                    value = int(x[0, first + c, row, column]) - zero_point
+                    total += int(weight[c, i, j]) * value
+    return total
+
+
+def test_xnnpack_add_rounds_half_up_on_integers() -> None:
+    """Every pair of codes, with multipliers of 21 bits worked out in Python integers."""
+    qa, qb, qy = (
+        QParams(scale=float(f32(s)), zero_point=z) for s, z in ((0.021, 4), (0.017, -9), (0.03, 2))
+    )
+    a, b = (v.astype(np.int8) for v in np.meshgrid(np.arange(-128, 128), np.arange(-128, 128)))
+    result = golden.add_xnnpack(a, b, qa, qb, qy)
+    ra, rb = float(f32(f32(qa.scale) / f32(qy.scale))), float(f32(f32(qb.scale) / f32(qy.scale)))
+    shift = 20 - math.floor(math.log2(max(ra, rb)))
+    ma, mb = round(ra * 2**shift), round(rb * 2**shift)
+    for i, j in np.random.default_rng(0).integers(0, 256, (500, 2)):
+        exact = (int(a[i, j]) - 4) * ma + (int(b[i, j]) + 9) * mb
+        code = math.floor(exact / 2**shift + 0.5) + 2
+        assert result[i, j] == min(max(code, -128), 127)
+
+
+def test_the_two_add_rules_differ_somewhere() -> None:
+    """Otherwise two goldens would be one too many: sums that are ties in float go other ways."""
+    qa = QParams(scale=0.5, zero_point=0)
+    qy = QParams(scale=1.0, zero_point=0)
+    a, b = (v.astype(np.int8) for v in np.meshgrid(np.arange(-128, 128), np.arange(-128, 128)))
+    difference = golden.add_xnnpack(a, b, qa, qa, qy) - golden.add_ort(a, b, qa, qa, qy)
+    assert np.abs(difference).max() == 1
+
+
+@pytest.mark.parametrize("side", [1, 3, 4, 7])
+def test_pools_are_the_mean_to_half_a_step(side: int) -> None:
+    """Both rules: the real mean, requantized, off by at most half a step and float32 noise."""
+    source, target = QParams(scale=0.02, zero_point=-37), QParams(scale=0.025, zero_point=11)
+    x = np.random.default_rng(side).integers(-128, 128, (2, 50, side, side)).astype(np.int8)
+    mean = golden.dequantize(x, source).astype(np.float64).mean((2, 3), keepdims=True)
+    for pool in (golden.pool_xnnpack, golden.pool_ort):
+        real = golden.dequantize(pool(x, source, target), target)
+        inside = np.abs(mean) < 2.0
+        assert np.abs(real - mean)[inside].max() <= 0.5 * target.scale * 1.001
+
+
+def test_every_operation_was_exercised(graph: QuantizedGraph) -> None:
+    kinds = {type(op) for op in graph.ops}
+    assert {Conv, Linear, Add, Pool} <= kinds
+
+
+def test_float_graph_equals_the_trained_module() -> None:
+    """The float golden is the folded model; batch norm's own arithmetic differs by rounding only."""
+    import torch
+    from graphs import random_model
+
+    from exporter.parity import FP32, sqnr_db
+
+    folded, _ = make_graphs()
+    x = sample_images(folded.spec, 4, seed=2)
+    with torch.no_grad():
+        expected = random_model(folded.spec)(torch.from_numpy(x)).numpy()
+    assert sqnr_db(expected, golden.run(folded, x)) >= FP32.min_sqnr_db

@@ -1,0 +1,236 @@
+"""A build with targets given as values: what is written, what is said, what a failure leaves."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes import fake_target
+from graphs import TWO_LAYERS, make_spec, random_model
+
+from exporter.checkpoints import Overrides, save_checkpoint
+from exporter.errors import ArtifactError, DataError, MissingDependencyError
+from exporter.events import ArtifactChecked, Event, Finished, TargetFailed
+from exporter.manifest import Manifest, read_manifest
+from exporter.parity import Outcome
+from exporter.pipeline import BuildRequest, build
+from exporter.reference import Request
+from exporter.spec import PaddingStyle, Precision
+from exporter.target import Target
+from exporter.verify import verify
+
+BOTH = (Precision.INT8, Precision.FP32)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    spec = make_spec(0.35, 64, PaddingStyle.SAME, TWO_LAYERS)
+    path = tmp_path_factory.mktemp("checkpoint") / "mine.safetensors"
+    save_checkpoint(path, spec, random_model(spec).state_dict())
+    return path
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    from test_preprocess import picture
+
+    folder = tmp_path_factory.mktemp("photos")
+    for index in range(3):
+        picture(200 + 40 * index, 150).save(folder / f"{index}.png")
+    return folder
+
+
+def run(
+    checkpoint: Path, photos: Path | None, out: Path, *targets: Target, **fields
+) -> list[Event]:
+    request = Request(
+        checkpoint=checkpoint,
+        overrides=Overrides(),
+        calibration=(photos,) if photos else (),
+        calibration_count=16,
+    )
+    return list(build(BuildRequest(request=request, targets=targets, out=out, **fields)))
+
+
+def manifest_of(events: list[Event]) -> Manifest:
+    assert isinstance(events[-1], Finished)
+    return events[-1].manifest
+
+
+@pytest.fixture(scope="module")
+def built(checkpoint, photos, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("builds") / "build"
+    run(checkpoint, photos, out, fake_target("one"), fake_target("two"), precisions=BOTH)
+    return out
+
+
+def test_a_build_writes_artifacts_graphs_vectors_and_manifest(built: Path) -> None:
+    names = {p.relative_to(built).as_posix() for p in built.rglob("*") if p.is_file()}
+    assert {
+        "manifest.json",
+        "model-int8.graph",
+        "model-fp32.graph",
+        "golden/expected.json",
+    } <= names
+    assert {f"model-{p}.{t}" for p in BOTH for t in ("one", "two")} <= names
+    assert {"golden/00-black.png", "golden/03-noise.png", "golden/04-image00.png"} <= names
+    manifest = read_manifest(built)
+    assert [a.parity.outcome for a in manifest.artifacts] == [Outcome.SAME] * 4
+    assert len(manifest.pairs) == 2
+    assert manifest.artifacts[0].quality.sqnr_db > 10
+    assert json.loads((built / "manifest.json").read_text())["schema_version"] == 1
+
+
+def test_builds_are_reproducible(built, checkpoint, photos, tmp_path) -> None:
+    """Every file of a second build has the bytes of the first, the manifest's included."""
+    again = tmp_path / "build"
+    run(checkpoint, photos, again, fake_target("one"), fake_target("two"), precisions=BOTH)
+    files = sorted(p.relative_to(built) for p in built.rglob("*") if p.is_file())
+    assert files == sorted(p.relative_to(again) for p in again.rglob("*") if p.is_file())
+    for file in files:
+        assert (built / file).read_bytes() == (again / file).read_bytes(), file
+
+
+def test_golden_vectors_are_what_the_references_compute(built: Path) -> None:
+    from exporter import golden
+    from exporter.graph_file import load_graph
+    from exporter.vectors import read_vectors, vector_images
+
+    vectors, logits = read_vectors(built / "golden")
+    graph = load_graph(built / "model-int8.graph")
+    images = vector_images(vectors, graph)
+    assert np.array_equal(logits["int8-xnnpack"], golden.run(graph, images))
+    assert vectors.pixels[0].max() == 0
+    assert vectors.pixels[1].min() == 255
+
+
+def test_a_failing_target_does_not_stop_the_others(checkpoint, photos, tmp_path) -> None:
+    events = run(checkpoint, photos, tmp_path / "b", fake_target("bad", fails=True), fake_target())
+    assert [e.failure.target for e in events if isinstance(e, TargetFailed)] == ["bad"]
+    manifest = manifest_of(events)
+    assert [a.target for a in manifest.artifacts] == ["fake"]
+    assert manifest.failures[0].error == "fake cannot do this"
+
+
+def test_a_precision_that_a_target_lacks_is_a_failure_of_that_target(
+    checkpoint, photos, tmp_path
+) -> None:
+    events = run(
+        checkpoint,
+        photos,
+        tmp_path / "b",
+        fake_target(),
+        precisions=(Precision.FP16, Precision.INT8),
+    )
+    failures = manifest_of(events).failures
+    assert [f.error for f in failures] == ["fake has no fp16 artifact"]
+
+
+def test_drift_is_found_and_recorded(checkpoint, photos, tmp_path) -> None:
+    events = run(checkpoint, photos, tmp_path / "b", fake_target(error=0.5), fake_target("good"))
+    manifest = manifest_of(events)
+    assert manifest.drifted == ("model-int8.fake", "model-int8.fake against model-int8.good")
+
+
+def test_not_run_is_neither_same_nor_drift(checkpoint, photos, tmp_path) -> None:
+    events = run(checkpoint, photos, tmp_path / "b", fake_target(cannot_run=True), fake_target("x"))
+    checked = [e.record for e in events if isinstance(e, ArtifactChecked)]
+    assert checked[0].parity.outcome is Outcome.NOT_RUN
+    assert checked[0].parity.reason == "only fakes run this"
+    manifest = manifest_of(events)
+    assert manifest.drifted == ()
+    assert manifest.pairs[0].outcome is Outcome.NOT_RUN
+
+
+def test_a_missing_dependency_stops_before_any_work(checkpoint, photos, tmp_path) -> None:
+    with pytest.raises(MissingDependencyError, match="fakelib"):
+        run(checkpoint, photos, tmp_path / "b", fake_target(missing=True))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_int8_without_photos_says_what_to_do(checkpoint, tmp_path) -> None:
+    with pytest.raises(DataError, match="calibration images") as caught:
+        run(checkpoint, None, tmp_path / "b", fake_target())
+    assert "--calibration" in caught.value.hint
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_float_artifacts_need_no_photos(checkpoint, tmp_path) -> None:
+    events = run(checkpoint, None, tmp_path / "b", fake_target(), precisions=(Precision.FP32,))
+    assert manifest_of(events).artifacts[0].parity.outcome is Outcome.SAME
+    assert manifest_of(events).calibration is None
+
+
+def test_a_directory_that_is_no_build_is_left_alone(checkpoint, photos, tmp_path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ArtifactError, match="not an earlier build"):
+        run(checkpoint, photos, tmp_path, fake_target())
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_failed_build_leaves_the_earlier_one(built, checkpoint, tmp_path) -> None:
+    import shutil
+
+    out = tmp_path / "build"
+    shutil.copytree(built, out)
+    before = (out / "manifest.json").read_bytes()
+    with pytest.raises(DataError):
+        run(checkpoint, None, out, fake_target())
+    assert (out / "manifest.json").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["build"]
+
+
+class TestVerify:
+    """`verify` on builds that something happened to."""
+
+    targets = {"one": fake_target("one"), "two": fake_target("two")}  # noqa: RUF012
+
+    @pytest.fixture
+    def build(self, built: Path, tmp_path: Path) -> Path:
+        import shutil
+
+        return Path(shutil.copytree(built, tmp_path / "build"))
+
+    def verified(self, folder: Path, targets=None) -> Manifest:
+        return manifest_of(list(verify(folder, targets or self.targets)))
+
+    def test_an_untouched_build_is_the_same(self, build: Path) -> None:
+        manifest = self.verified(build)
+        assert manifest.drifted == ()
+        assert len(manifest.artifacts) == 4
+
+    def test_a_changed_artifact_has_drifted(self, build: Path) -> None:
+        path = build / "model-int8.one"
+        data = bytearray(path.read_bytes())
+        data[-100] ^= 1
+        path.write_bytes(data)
+        manifest = self.verified(build)
+        assert "model-int8.one" in manifest.drifted
+        record = manifest.artifacts[0]
+        assert "SHA-256" in record.parity.reason
+
+    def test_a_runtime_that_computes_otherwise_has_drifted(self, build: Path) -> None:
+        targets = {**self.targets, "two": fake_target("two", error=0.25)}
+        assert "model-int8.two" in self.verified(build, targets).drifted
+
+    @pytest.mark.parametrize(
+        "name", ["model-int8.one", "model-fp32.graph", "golden/00-black.png", "manifest.json"]
+    )
+    def test_a_missing_file_is_named(self, build: Path, name: str) -> None:
+        (build / name).unlink()
+        with pytest.raises(ArtifactError, match=name.split("/")[0]):
+            self.verified(build)
+
+    @pytest.mark.parametrize("name", ["model-int8.graph", "golden/04-image00.png"])
+    def test_a_changed_reference_is_refused(self, build: Path, name: str) -> None:
+        data = bytearray((build / name).read_bytes())
+        data[len(data) // 2] ^= 1
+        (build / name).write_bytes(data)
+        with pytest.raises(ArtifactError, match="SHA-256"):
+            self.verified(build)
+
+    @pytest.mark.parametrize("text", ["", "{}", "[]", '{"schema_version": 99}', "not json"])
+    def test_a_damaged_manifest_is_named(self, build: Path, text: str) -> None:
+        (build / "manifest.json").write_text(text)
+        with pytest.raises(ArtifactError, match=r"manifest\.json"):
+            self.verified(build)

@@ -1,0 +1,159 @@
+"""Ranges, the tie-free input, bias correction, and the integers they end in."""
+
+import numpy as np
+import pytest
+import torch
+from graphs import make_graphs, make_spec, random_model, sample_images
+
+from exporter import golden
+from exporter.fold import fold
+from exporter.graph import RELU6, Conv, Linear
+from exporter.parity import sqnr_db
+from exporter.preprocess import normalize
+from exporter.quantize import quantize
+from exporter.quantize.fake_quant import FusedNetwork, Mode
+from exporter.quantize.ranges import TIE_MARGIN, affine_qparams, calibrate, image_qparams
+from exporter.quantize.to_graph import to_graph
+from exporter.spec import (
+    HeadLayer,
+    PaddingStyle,
+    Preprocess,
+    keras_preprocess,
+    torchvision_preprocess,
+)
+
+CONTRACTS = {
+    "keras": keras_preprocess(96),
+    "torchvision": torchvision_preprocess(96),
+    "unit": Preprocess(resize_size=96, crop_size=96),
+    "bytes": Preprocess(resize_size=96, crop_size=96, value_range=(0.0, 255.0)),
+    "odd": Preprocess(resize_size=96, crop_size=96, mean=(0.5, 0.4, 0.3), std=(0.21, 0.3, 1.7)),
+}
+
+
+@pytest.mark.parametrize("name", CONTRACTS)
+def test_no_pixel_is_a_rounding_tie(name: str) -> None:
+    """Each 8-bit value of each channel has one code under every way to write the normalization."""
+    contract = CONTRACTS[name]
+    q = image_qparams(contract)
+    pixels = np.arange(256, dtype=np.uint8).repeat(3).reshape(1, 16, 16, 3)
+    codes = golden.quantize(normalize(pixels, contract), q)
+    u = pixels.transpose(0, 3, 1, 2).astype(np.float32)
+    low, high = (np.float32(v) for v in contract.value_range)
+    mean, std = (
+        np.asarray(v, np.float32)[None, :, None, None] for v in (contract.mean, contract.std)
+    )
+    spellings = [
+        ((u / np.float32(255)) * (high - low) + low - mean) / std,
+        (u * ((high - low) / np.float32(255)) + (low - mean)) / std,
+        (u - (mean - low) * np.float32(255) / (high - low))
+        * ((high - low) / np.float32(255))
+        / std,
+        (
+            (u.astype(np.float64) / 255 * (float(high) - float(low)) + float(low) - mean) / std
+        ).astype(np.float32),
+    ]
+    for x in spellings:
+        assert np.array_equal(golden.quantize(x.astype(np.float32), q), codes)
+        assert np.array_equal(golden.quantize(x.astype(np.float32), q, golden.Rules.ORT), codes)
+    assert (
+        np.abs(golden.dequantize(codes, q) - normalize(pixels, contract)).max() <= q.scale * 0.501
+    )
+
+
+def test_the_naive_input_scale_is_all_ties() -> None:
+    """Why the search exists: at 1 / 127.5 every pixel is a tie, and spellings disagree."""
+    u = np.arange(256, dtype=np.float32)
+    q = affine_qparams(-1.0, 1.0)
+    one = golden.quantize(u / np.float32(127.5) - np.float32(1), q)
+    other = golden.quantize((u - np.float32(127.5)) / np.float32(127.5), q)
+    assert (one != other).sum() > 20
+
+
+def test_ranges_represent_zero_exactly_and_cover_relu6() -> None:
+    graph = make_graphs()[1]
+    for op in graph.ops:
+        q = graph.qparams(op.output)
+        assert -128 <= q.zero_point <= 127
+        assert float(np.float32(q.scale)) == q.scale
+        if isinstance(op, Conv) and op.clamp == RELU6:
+            assert q.zero_point == -128
+            assert 255 * q.scale <= 6.0 * (1 + 1e-6)
+
+
+def test_quantization_is_reproducible() -> None:
+    folded, int8 = make_graphs()
+    again = quantize(folded, sample_images(folded.spec, 12, seed=1))
+    for a, b in zip(int8.weighted(), again.weighted(), strict=True):
+        assert np.array_equal(a.weight.values, b.weight.values)
+        assert np.array_equal(a.bias, b.bias)
+    assert int8.tensors == again.tensors
+
+
+def test_bias_correction_brings_int8_nearer_to_float() -> None:
+    """The same ranges and weights, with and without the correction, on images not used for it."""
+    spec = make_spec(0.35, 96, PaddingStyle.TORCH, (HeadLayer(units=20),))
+    folded = fold(random_model(spec, seed=4))
+    images, held = sample_images(spec, 32, seed=1), sample_images(spec, 32, seed=2)
+    plain = FusedNetwork(folded).eval()
+    with torch.no_grad():
+        calibrate(plain, torch.from_numpy(images))
+    reference = golden.run(folded, held)
+    before = sqnr_db(reference, golden.run(to_graph(plain), held))
+    after = sqnr_db(reference, golden.run(quantize(folded, images), held))
+    assert after > before + 1.0
+
+
+def test_fake_quant_and_golden_agree_to_a_few_steps() -> None:
+    """The trainable simulation and the integers describe one network."""
+    folded, int8 = make_graphs()
+    network = FusedNetwork(folded).eval()
+    images = torch.from_numpy(sample_images(folded.spec, 12, seed=1))
+    with torch.no_grad():
+        calibrate(network, images)
+        simulated = network(images[:4]).numpy()
+    exact = golden.run(to_graph(network), images[:4].numpy())
+    assert np.abs(simulated - exact).max() <= 6 * int8.qparams("classifier").scale
+
+
+def test_float_mode_is_the_float_graph() -> None:
+    folded, _ = make_graphs()
+    network = FusedNetwork(folded).eval()
+    network.set_mode(Mode.OFF)
+    x = sample_images(folded.spec, 2, seed=3)
+    with torch.no_grad():
+        assert np.allclose(network(torch.from_numpy(x)).numpy(), golden.run(folded, x), atol=1e-4)
+
+
+def test_gradients_reach_every_weight() -> None:
+    """Rounding lets gradients through, so the same module can be trained."""
+    folded, _ = make_graphs()
+    network = FusedNetwork(folded)
+    images = torch.from_numpy(sample_images(folded.spec, 4, seed=1))
+    with torch.no_grad():
+        calibrate(network, images)
+    network(images).square().mean().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+
+
+def test_weights_round_to_nearest_of_their_channel() -> None:
+    folded, int8 = make_graphs()
+    for float_op, op in zip(folded.weighted(), int8.weighted(), strict=True):
+        assert isinstance(op, Conv | Linear)
+        error = np.abs(op.weight.dequantized() - float_op.weight.values)
+        assert op.weight.scale is not None
+        limit = op.weight.scale.reshape((-1,) + (1,) * (error.ndim - 1))
+        assert (error <= 0.5001 * limit).all(), op.output
+
+
+def test_tie_margin_is_above_float_noise() -> None:
+    """A pixel normalized in float32 is within 1e-4 steps of its exact value in every contract."""
+    for contract in CONTRACTS.values():
+        q = image_qparams(contract)
+        scale, bias = contract.affine()
+        u = np.arange(256)[:, None]
+        exact = u * scale.astype(np.float64) + bias.astype(np.float64)
+        noisy = u.astype(np.float32) * scale + bias
+        assert np.abs(exact - noisy).max() / q.scale < TIE_MARGIN / 10
