@@ -16,6 +16,7 @@ from exporter.files import write_atomic
 from exporter.graph import QuantizedGraph
 from exporter.spec import Precision
 from exporter.target import Contents, ExportOptions, LayerInfo, Lowering, Runner, TensorInfo
+from targets.executorch_sdk import quiet
 
 if TYPE_CHECKING:
     from targets.pte import Parsed
@@ -65,16 +66,17 @@ class PteRunner:
     """A `.pte` in the ExecuTorch runtime; it takes one image at a time."""
 
     def __init__(self, path: Path) -> None:
-        from executorch.runtime import Runtime
-
         from targets.pte import read_bytes
 
         read_bytes(path)
-        try:
-            self.program = Runtime.get().load_program(path)
-            self.method: Any = self.program.load_method("forward")
-        except RuntimeError as error:
-            raise ArtifactError(f"{path}: ExecuTorch cannot load it ({error})") from None
+        with quiet():
+            from executorch.runtime import Runtime
+
+            try:
+                self.program = Runtime.get().load_program(path)
+                self.method: Any = self.program.load_method("forward")
+            except RuntimeError as error:
+                raise ArtifactError(f"{path}: ExecuTorch cannot load it ({error})") from None
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Float32 (n, 3, r, r) -> (n, classes) logits."""

@@ -8,10 +8,12 @@ import tempfile
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from subprocess import SubprocessError
 from typing import Any
 
 from exporter.errors import ArtifactError
 from exporter.graph import QuantizedGraph, Shape
+from targets.executorch_sdk import quiet
 
 BACKEND_ID = "XnnpackBackend"
 BUFFER_ALIGNMENT = 16
@@ -32,24 +34,25 @@ def write_program(graph: QuantizedGraph, *, fold_pads: bool = True) -> bytes:
 
     `fold_pads=False` keeps uneven padding as an operation of its own, as the stock lowering does.
     """
-    from executorch.exir import schema
-    from executorch.exir._serialize._program import PTEFile, serialize_pte_binary
+    with quiet():
+        from executorch.exir import schema
+        from executorch.exir._serialize._program import PTEFile, serialize_pte_binary
 
-    from targets.xnnpack import XnnpackWriter
+        from targets.xnnpack import XnnpackWriter
 
-    payload, constants = XnnpackWriter(graph, fold_pads=fold_pads).write()
-    program = schema.Program(
-        version=0,
-        execution_plan=[_plan(schema, graph)],
-        constant_buffer=[schema.Buffer(b"")],
-        backend_delegate_data=[schema.BackendDelegateInlineData(payload)],
-        segments=[],
-        constant_segment=schema.SubsegmentOffsets(0, []),
-        mutable_data_segments=None,
-        named_data=[],
-    )
-    file = PTEFile(program=program, mutable_data=None, named_data=constants)
-    return bytes(serialize_pte_binary(file, extract_delegate_segments=True))
+        payload, constants = XnnpackWriter(graph, fold_pads=fold_pads).write()
+        program = schema.Program(
+            version=0,
+            execution_plan=[_plan(schema, graph)],
+            constant_buffer=[schema.Buffer(b"")],
+            backend_delegate_data=[schema.BackendDelegateInlineData(payload)],
+            segments=[],
+            constant_segment=schema.SubsegmentOffsets(0, []),
+            mutable_data_segments=None,
+            named_data=[],
+        )
+        file = PTEFile(program=program, mutable_data=None, named_data=constants)
+        return bytes(serialize_pte_binary(file, extract_delegate_segments=True))
 
 
 def _plan(schema: Any, graph: QuantizedGraph) -> Any:
@@ -129,16 +132,17 @@ class Parsed:
 
 def parse(path: Path) -> Parsed:
     """Deserialize without running; raises ArtifactError."""
-    from executorch.exir._serialize._program import deserialize_pte_binary
-
     data = read_bytes(path)
-    try:
-        file = deserialize_pte_binary(data)
-    except (ValueError, KeyError, TypeError, RuntimeError, OSError, AssertionError) as error:
-        raise ArtifactError(f"{path}: damaged ExecuTorch program ({error})") from None
+    with quiet():
+        from executorch.exir._serialize._program import deserialize_pte_binary
+
+        try:
+            file = deserialize_pte_binary(data)
+        except (ValueError, KeyError, TypeError, OSError, AssertionError, SubprocessError) as error:
+            raise ArtifactError(f"{path}: damaged ExecuTorch program ({error})") from None
     named = file.named_data
-    sizes = {} if named is None else {k: len(named.buffers[e.buffer_index])
-                                      for k, e in named.pte_data.items()}  # fmt: skip
+    entries = {} if named is None else named.pte_data
+    sizes = {key: len(named.buffers[entry.buffer_index]) for key, entry in entries.items()}
     plan = file.program.execution_plan[0]
     payloads = [
         file.program.backend_delegate_data[d.processed.index].data

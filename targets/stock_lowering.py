@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import warnings
-
 from exporter.graph import QuantizedGraph
+from targets.executorch_sdk import quiet
 
 
 def lower(graph: QuantizedGraph) -> bytes:
     """The `.pte` that `to_edge_transform_and_lower` makes of the graph's torch program."""
-    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-        # executorch and torchao warn about optional extensions that nothing here uses.
-        warnings.simplefilter("ignore")
+    with quiet():
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
 
