@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from exporter.errors import ALL_ERRORS, ExportError
-from exporter.session import judge, print_json, session, watch
+from exporter.session import judge_failures, judge_parity, print_json, session, watch
 from exporter.spec import PaddingStyle, Precision
 from exporter.target import DeploymentTarget, ExportOptions, IoType, Lowering, Target
 from targets import TARGETS, TargetName, get
@@ -126,10 +126,11 @@ def build(
     with session(as_json=as_json, verbose=verbose) as stream:
         from exporter.checkpoints import Overrides
         from exporter.options import read_batch, read_labels, read_preprocess
-        from exporter.pipeline import BuildRequest
+        from exporter.pipeline import BuildRequest, jobs_for, offered_jobs
         from exporter.pipeline import build as run_build
         from exporter.reference import Request
 
+        choose = jobs_for if target else offered_jobs
         request = BuildRequest(
             request=Request(
                 checkpoint=checkpoint,
@@ -140,8 +141,9 @@ def build(
                 ),
                 calibration=tuple(calibration or ()),
             ),
-            targets=tuple(get(name) for name in target or TargetName),
-            precisions=tuple(precision or (Precision.INT8,)),
+            jobs=choose(
+                [get(name) for name in target or TargetName], precision or [Precision.INT8]
+            ),
             options=ExportOptions(
                 lowering=lowering,
                 io=io,
@@ -157,7 +159,8 @@ def build(
             count = len(manifest.artifacts)
             typer.echo(f"Wrote {count} artifacts to {out}.")
             typer.echo(f"Prove them again: mnv2-export verify {out}")
-        judge(manifest)
+        judge_parity(manifest)
+        judge_failures(manifest)
 
 
 @app.command()
@@ -172,7 +175,7 @@ def verify(
         from exporter.verify import verify as run_verify
 
         events = run_verify(directory, _all_targets())
-        judge(watch(events, stream, as_json=as_json, silent=silent))
+        judge_parity(watch(events, stream, as_json=as_json, silent=silent))
 
 
 @app.command()

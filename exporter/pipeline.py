@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,14 +37,32 @@ from exporter.target import ExportOptions, Target
 from exporter.threads import one_thread
 from exporter.vectors import FOLDER, write_vectors
 
+Job = tuple[Target, Precision]
+
+
+def jobs_for(targets: Iterable[Target], precisions: Iterable[Precision]) -> tuple[Job, ...]:
+    """Every target in every precision; raises UnsupportedError where one lacks it."""
+    jobs = tuple((target, precision) for precision in precisions for target in targets)
+    for target, precision in jobs:
+        if precision not in target.info.precisions:
+            raise UnsupportedError(
+                f"{target.info.name} has no {precision} artifact",
+                f"it offers {', '.join(target.info.precisions)}",
+            )
+    return jobs
+
+
+def offered_jobs(targets: Iterable[Target], precisions: Iterable[Precision]) -> tuple[Job, ...]:
+    """Every target in those of the named precisions that it has."""
+    return tuple((t, p) for p in precisions for t in targets if p in t.info.precisions)
+
 
 @dataclass(frozen=True, kw_only=True)
 class BuildRequest:
     """Everything that one build depends on."""
 
     request: Request  # checkpoint, overrides, calibration images
-    targets: tuple[Target, ...]
-    precisions: tuple[Precision, ...] = (Precision.INT8,)
+    jobs: tuple[Job, ...]
     options: ExportOptions = field(default_factory=ExportOptions)
     out: Path = Path("build")
     command: str = ""
@@ -57,16 +75,17 @@ def build(build_request: BuildRequest) -> Iterator[Event]:
     A target that fails is reported by `TargetFailed` and the others go on; a checkpoint or data
     that cannot be used raises an ExportError.
     """
-    for target in build_request.targets:
+    for target in {id(t): t for t, _ in build_request.jobs}.values():
         target.backend.check()
     with one_thread(), replace_directory(build_request.out, FILE_NAME) as folder:
         reference = yield from make_reference(
-            build_request.request, needs_int8=Precision.INT8 in build_request.precisions
+            build_request.request,
+            needs_int8=any(p is Precision.INT8 for _, p in build_request.jobs),
         )
         yield from _write_references(folder, reference)
         proved: list[Proved] = []
         failures: list[Failure] = []
-        for target, precision in _jobs(build_request):
+        for target, precision in build_request.jobs:
             try:
                 result = yield from _build_one(build_request, target, precision, reference, folder)
                 proved.append(result)
@@ -77,12 +96,6 @@ def build(build_request: BuildRequest) -> Iterator[Event]:
         manifest = _manifest(build_request, reference, folder, proved, failures)
         write_manifest(manifest, folder)
     yield Finished(manifest=manifest)
-
-
-def _jobs(build_request: BuildRequest) -> Iterator[tuple[Target, Precision]]:
-    for precision in build_request.precisions:
-        for target in build_request.targets:
-            yield target, precision
 
 
 def artifact_name(target: Target, precision: Precision) -> str:
@@ -119,11 +132,6 @@ def _build_one(
     """Write, reload and compare one artifact; returns what was proved."""
     name = artifact_name(target, precision)
     yield StageStarted(stage=name)
-    if precision not in target.info.precisions:
-        offered = ", ".join(target.info.precisions)
-        raise UnsupportedError(
-            f"{target.info.name} has no {precision} artifact", f"it offers {offered}"
-        )
     graph, path = reference.graph_for(precision), folder / name
     started = time.perf_counter()
     notes = target.backend.emit(graph, precision, build_request.options, path)

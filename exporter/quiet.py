@@ -1,9 +1,9 @@
 """Third-party noise, kept away from the user at its source; errors still come through.
 
-Native libraries (cpuinfo, XNNPACK, LiteRT) write to file descriptor 2 behind Python's back, and
-torchao, coremltools and executorch warn on import about extensions that nothing here uses. While
-`quiet` is active both go to a temporary file, whose end is shown only when something unexpected
-is raised.
+Native libraries (cpuinfo, XNNPACK, LiteRT) write to file descriptor 2 behind Python's back or to
+`sys.stderr`, and torchao, coremltools and executorch warn on import about extensions that nothing
+here uses. While `quiet` is active all of it goes to a temporary file, whose end is shown only when
+something unexpected is raised.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Iterator
 from typing import TextIO
 
-TAIL = 4000  # bytes of swallowed output worth showing with an unexpected error
+TAIL = 4000  # characters of swallowed output worth showing with an unexpected error
 
 
 def silence_environment() -> None:
@@ -27,29 +27,53 @@ def silence_environment() -> None:
 
 @contextlib.contextmanager
 def quiet(expected: tuple[type[BaseException], ...]) -> Iterator[TextIO]:
-    """Redirect descriptor 2; yields a stream to the real standard error for our own messages.
+    """Redirect standard error; yields a stream to the real one for our own messages.
 
     `expected` exceptions are ours and tell their own story; with any other the end of what was
     swallowed is printed, since it may hold the cause.
     """
     silence_environment()
-    sys.stderr.flush()
-    terminal = os.dup(2)
-    with tempfile.TemporaryFile() as swallowed, warnings.catch_warnings():
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
-        os.dup2(swallowed.fileno(), 2)
-        stream = os.fdopen(os.dup(terminal), "w", buffering=1, encoding="utf-8", errors="replace")
+        swallowed = stack.enter_context(
+            tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+        )
+        stream = stack.enter_context(_real_stderr())
+        stack.enter_context(_descriptor_two_into(swallowed.fileno()))
+        stack.enter_context(contextlib.redirect_stderr(swallowed))
         try:
             yield stream
         except expected:
             raise
         except BaseException:
-            sys.stderr.flush()
-            swallowed.seek(max(0, swallowed.seek(0, os.SEEK_END) - TAIL))
-            stream.write(swallowed.read().decode(errors="replace"))
+            swallowed.flush()
+            swallowed.seek(0)
+            stream.write(swallowed.read()[-TAIL:])
             raise
-        finally:
-            sys.stderr.flush()
-            stream.close()
-            os.dup2(terminal, 2)
-            os.close(terminal)
+
+
+@contextlib.contextmanager
+def _real_stderr() -> Iterator[TextIO]:
+    """A copy of descriptor 2, or what Python code has put in its place."""
+    try:
+        is_descriptor_two = sys.stderr.fileno() == 2
+    except (AttributeError, OSError):
+        is_descriptor_two = False
+    if not is_descriptor_two:
+        yield sys.stderr
+        return
+    sys.stderr.flush()
+    with os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="replace") as stream:
+        yield stream
+
+
+@contextlib.contextmanager
+def _descriptor_two_into(target: int) -> Iterator[None]:
+    saved = os.dup(2)
+    os.dup2(target, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)

@@ -68,13 +68,17 @@ def watch(events: Iterator[Event], stream: TextIO, *, as_json: bool, silent: boo
     return manifest
 
 
-def judge(manifest: Manifest) -> None:
-    """Raise for what went wrong; drift outweighs a target that wrote nothing."""
+def judge_parity(manifest: Manifest) -> None:
+    """Raise when an artifact or a pair drifted."""
     if manifest.drifted:
         raise ParityError(
             f"parity failed: {', '.join(manifest.drifted)}",
             "the table says where; do not ship these files",
         )
+
+
+def judge_failures(manifest: Manifest) -> None:
+    """Raise when a target wrote nothing."""
     if manifest.failures:
         names = ", ".join(f"{f.target} {f.precision}: {f.error}" for f in manifest.failures)
         raise TargetError(f"not built: {names}")

@@ -9,11 +9,11 @@ from fakes import fake_target
 from graphs import TWO_LAYERS, make_spec, random_model
 
 from exporter.checkpoints import Overrides, save_checkpoint
-from exporter.errors import ArtifactError, DataError, MissingDependencyError
+from exporter.errors import ArtifactError, DataError, MissingDependencyError, UnsupportedError
 from exporter.events import ArtifactChecked, Event, Finished, TargetFailed
 from exporter.manifest import Manifest, read_manifest
 from exporter.parity import Outcome
-from exporter.pipeline import BuildRequest, build
+from exporter.pipeline import BuildRequest, build, jobs_for, offered_jobs
 from exporter.reference import Request
 from exporter.spec import PaddingStyle, Precision
 from exporter.target import Target
@@ -41,7 +41,11 @@ def photos(tmp_path_factory) -> Path:
 
 
 def run(
-    checkpoint: Path, photos: Path | None, out: Path, *targets: Target, **fields
+    checkpoint: Path,
+    photos: Path | None,
+    out: Path,
+    *targets: Target,
+    precisions: tuple[Precision, ...] = (Precision.INT8,),
 ) -> list[Event]:
     request = Request(
         checkpoint=checkpoint,
@@ -49,7 +53,8 @@ def run(
         calibration=(photos,) if photos else (),
         calibration_count=16,
     )
-    return list(build(BuildRequest(request=request, targets=targets, out=out, **fields)))
+    jobs = jobs_for(targets, precisions)
+    return list(build(BuildRequest(request=request, jobs=jobs, out=out)))
 
 
 def manifest_of(events: list[Event]) -> Manifest:
@@ -112,18 +117,15 @@ def test_a_failing_target_does_not_stop_the_others(checkpoint, photos, tmp_path)
     assert manifest.failures[0].error == "fake cannot do this"
 
 
-def test_a_precision_that_a_target_lacks_is_a_failure_of_that_target(
-    checkpoint, photos, tmp_path
-) -> None:
-    events = run(
-        checkpoint,
-        photos,
-        tmp_path / "b",
-        fake_target(),
-        precisions=(Precision.FP16, Precision.INT8),
-    )
-    failures = manifest_of(events).failures
-    assert [f.error for f in failures] == ["fake has no fp16 artifact"]
+def test_a_precision_that_a_named_target_lacks_is_refused_up_front() -> None:
+    with pytest.raises(UnsupportedError, match="fake has no fp16 artifact") as caught:
+        jobs_for([fake_target()], [Precision.INT8, Precision.FP16])
+    assert caught.value.hint == "it offers int8, fp32"
+
+
+def test_unnamed_targets_are_built_in_the_precisions_that_they_have() -> None:
+    target = fake_target()
+    assert offered_jobs([target], [Precision.FP16, Precision.FP32]) == ((target, Precision.FP32),)
 
 
 def test_drift_is_found_and_recorded(checkpoint, photos, tmp_path) -> None:

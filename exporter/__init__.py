@@ -1,0 +1,42 @@
+"""A model enters at the top and walks straight down; each step takes a record and gives the next.
+
+    checkpoints/   torchvision, timm, Keras, safetensors, own  ->  ModelSpec and state dict
+    models/        MobileNetV2 as a PyTorch module
+    fold           batch norm folded: the float QuantizedGraph
+    quantize/      calibration images  ->  the int8 QuantizedGraph
+    graph          the dozen operations that golden and targets share; validate, graph_file
+    golden         the integer-exact reference
+    pipeline       graph -> each target -> written, reloaded from disk, compared
+    parity         same, drifted or not run; quality against float
+    manifest       what was built and how it was proved
+    verify         the same proofs again, from what is on disk
+
+The names below are what `from exporter import ...` offers; each is loaded when first used, so that
+importing this package loads no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "BuildRequest": "exporter.pipeline",
+    "ExportError": "exporter.errors",
+    "ExportOptions": "exporter.target",
+    "Finished": "exporter.events",
+    "ModelSpec": "exporter.spec",
+    "Overrides": "exporter.checkpoints",
+    "Precision": "exporter.spec",
+    "Preprocess": "exporter.spec",
+    "Request": "exporter.reference",
+    "build": "exporter.pipeline",
+    "load_checkpoint": "exporter.checkpoints",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'exporter' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

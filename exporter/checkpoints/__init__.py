@@ -1,0 +1,58 @@
+"""Checkpoints that users really have -> ModelSpec and a strict float32 state dict.
+
+In reading order: `records` (what goes in and out), `sniff` (which container), then a reader per
+format (`pytorch`, `safetensors` and `own`, `keras`), `detect` (width, classes and health of the
+tensors) and `assemble` (file + stated options -> Checkpoint). What was found, and how, is in
+`Checkpoint.detected`; what a file does not say has a default that names itself there.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from exporter.checkpoints import keras, pytorch, safetensors
+from exporter.checkpoints.assemble import assemble
+from exporter.checkpoints.own import save_checkpoint
+from exporter.checkpoints.records import Checkpoint, Detected, Overrides, Raw, printable
+from exporter.checkpoints.sniff import Container, sniff
+from exporter.errors import CheckpointError
+from exporter.models import MobileNetV2
+
+__all__ = [
+    "Checkpoint",
+    "Detected",
+    "Overrides",
+    "build_model",
+    "load_checkpoint",
+    "save_checkpoint",
+]
+
+NOTHING_STATED = Overrides()
+
+
+def load_checkpoint(path: Path, overrides: Overrides = NOTHING_STATED) -> Checkpoint:
+    """Read, check and describe a checkpoint of any known format; nothing in it is executed.
+
+    Raises CheckpointError for a file that is not a healthy MobileNetV2, and UnsupportedError for
+    stated options that do not fit it.
+    """
+    try:
+        return assemble(path, _read(path, overrides), overrides)
+    except CheckpointError as error:
+        raise CheckpointError(printable(error.message), printable(error.hint)) from None
+
+
+def _read(path: Path, overrides: Overrides) -> Raw:
+    container = sniff(path)
+    if container in (Container.HDF5, Container.KERAS_ZIP):
+        return keras.read(path, container, overrides)
+    if container is Container.SAFETENSORS:
+        return safetensors.read(path)
+    return pytorch.read(path, container)
+
+
+def build_model(checkpoint: Checkpoint) -> MobileNetV2:
+    """The checkpoint's network with its weights, in eval mode."""
+    model = MobileNetV2(checkpoint.spec)
+    model.load_state_dict(checkpoint.state_dict, strict=True)
+    return model.eval()

@@ -1,0 +1,89 @@
+"""The records of this package: what the user states, what a reader found, what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from exporter.spec import HeadLayer, ModelSpec, PaddingStyle, Preprocess
+
+KNOWN_FORMATS = (
+    "give a torchvision or timm state dict (.pt, .pth), safetensors, a Keras .h5 or .keras file, "
+    "or a checkpoint that this tool wrote"
+)
+DAMAGED_HINT = "the file is damaged or was cut short: download or save it again"
+DEFAULT_RESOLUTION = 224
+
+
+def printable(text: str) -> str:
+    """One line without control characters: names inside a file may hold anything."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overrides:
+    """What the user states about a file; None leaves it to the file, or to the source's default."""
+
+    resolution: int | None = None
+    labels: tuple[str, ...] | None = None
+    preprocess: Preprocess | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detected:
+    """One printable fact about a checkpoint and where it comes from."""
+
+    what: str
+    value: str
+    how: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Checkpoint:
+    """A checked MobileNetV2: `state_dict` is float32 and loads strictly into the spec's model."""
+
+    spec: ModelSpec
+    state_dict: dict[str, torch.Tensor]
+    source: str
+    sha256: str
+    detected: tuple[Detected, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stated:
+    """A value together with where it comes from (`Detected.how`)."""
+
+    value: int
+    how: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Raw:
+    """What a reader found in a file, under this tool's tensor names, before any check.
+
+    `names` maps this tool's tensor names to the file's, for messages; `resolution` and `labels`
+    are None where the file does not say. `preprocess` makes the source's contract for a
+    resolution. `spec` is set when the file states the whole spec (our own format).
+    """
+
+    source: str
+    format: str
+    tensors: dict[str, torch.Tensor]
+    names: dict[str, str]
+    head: tuple[HeadLayer, ...]
+    preprocess: Callable[[int], Preprocess]
+    preprocess_how: str
+    padding: PaddingStyle = PaddingStyle.TORCH
+    padding_how: str = "what PyTorch models use"
+    bn_eps: float = 1e-5
+    bn_eps_how: str = "PyTorch's default; a state dict does not hold it"
+    head_how: str = "from the file's tensors"
+    dropout: float = 0.2
+    resolution: Stated | None = None
+    labels: tuple[str, ...] = ()
+    labels_how: str = ""
+    notes: tuple[Detected, ...] = ()
+    spec: ModelSpec | None = None
+    check_resolution: Callable[[int], object] = int  # raises where a file fixes sizes; int does not

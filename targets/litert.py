@@ -1,0 +1,124 @@
+"""LiteRT (TensorFlow Lite): a `.tflite` emitted from the graph, run and described from the file.
+
+litert_model.py walks the graph, litert_flatbuffer.py writes the container, litert_metadata.py what
+classifier APIs read, litert_reader.py checks a file and litert_runner.py runs it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from exporter.errors import ArtifactError, MissingDependencyError, UnsupportedError
+from exporter.files import write_atomic
+from exporter.graph import QuantizedGraph
+from exporter.metadata import METADATA_KEY, spec_from_text
+from exporter.spec import Precision
+from exporter.target import Contents, ExportOptions, IoType, LayerInfo, Runner, TensorInfo
+from targets.litert_model import build
+from targets.litert_reader import read
+from targets.litert_records import UNSIGNED, FlatModel
+from targets.litert_runner import LitertRunner, covers, delegate_nodes, open_interpreter
+
+
+def check() -> None:
+    """Raise MissingDependencyError unless the extra `litert` is installed."""
+    try:
+        import ai_edge_litert.interpreter  # noqa: F401
+        import flatbuffers  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"the litert target needs the package {error.name}", "pip install 'mnv2-export[litert]'"
+        ) from None
+
+
+def emit(
+    graph: QuantizedGraph, precision: Precision, options: ExportOptions, path: Path
+) -> tuple[str, ...]:
+    """Write the `.tflite` file; options.io and options.softmax choose what an app sees."""
+    if graph.quantized != (precision is Precision.INT8):
+        raise UnsupportedError(f"a graph of {graph.precision} cannot become {precision} LiteRT")
+    if options.io is not IoType.FLOAT32 and precision is not Precision.INT8:
+        raise UnsupportedError(
+            f"{options.io} input and output need int8 precision, not {precision}",
+            "drop --io or choose --precision int8",
+        )
+    write_atomic(path, build(graph, precision, options))
+    return tuple(_notes(graph, options))
+
+
+def load(path: Path) -> Runner:
+    """Open the file in LiteRT; raises TargetError unless one XNNPACK node takes all of it."""
+    data, model = read(path)
+    shapes = [model.tensors[i].shape for i in model.inputs.values()]
+    if len(shapes) != 1 or len(shapes[0]) != 4 or len(model.outputs) != 1:
+        raise ArtifactError(f"{path}: not an image model with one output (inputs {shapes})")
+    return LitertRunner(data, model, path)
+
+
+def describe(path: Path) -> Contents:
+    """What the file holds; LiteRT plans it to see what its delegate takes, but nothing runs."""
+    data, model = read(path)
+    metadata = model.metadata.get(METADATA_KEY, b"").decode(errors="replace")
+    kinds = Counter(op.kind for op in model.operators)
+    notes = [f"metadata: {', '.join(sorted(model.metadata))}"] if model.metadata else []
+    if any(t.dtype == np.float16 for t in model.tensors):
+        notes.append("weights are stored as float16 and widened to float32 on loading")
+    return Contents(
+        format="LiteRT",
+        size_bytes=len(data),
+        inputs=tuple(_tensor_info(model, *end) for end in model.inputs.items()),
+        outputs=tuple(_tensor_info(model, *end) for end in model.outputs.items()),
+        ops=dict(kinds),
+        delegation=_delegation(data, model, path),
+        layers=tuple(_layers(model)),
+        spec=spec_from_text(metadata),
+        notes=tuple(notes),
+    )
+
+
+def _notes(graph: QuantizedGraph, options: ExportOptions) -> Iterator[str]:
+    q = graph.input.qparams
+    scale, bias = graph.spec.preprocess.affine()
+    if len({*scale}) > 1 or len({*bias}) > 1:
+        yield "MediaPipe's ImageClassifier refuses a normalization that differs per channel"
+    if q is None or options.io is IoType.FLOAT32:
+        return
+    zero_point = q.zero_point + (UNSIGNED if options.io is IoType.UINT8 else 0)
+    yield (
+        f"the {options.io} input takes codes, not pixels: round(x / {q.scale:.9g}) + {zero_point} "
+        "of the normalized x"
+    )
+
+
+def _tensor_info(model: FlatModel, name: str, place: int) -> TensorInfo:
+    record = model.tensors[place]
+    note = ""
+    if record.scale.size:
+        note = f"scale {record.scale[0]}, zero point {record.zero_point[0]}"
+    return TensorInfo(name=name, shape=record.shape, dtype=str(record.dtype), note=note)
+
+
+def _delegation(data: bytes, model: FlatModel, path: Path) -> str:
+    pieces = delegate_nodes(open_interpreter(data, path))
+    if covers(pieces, model, list(model.outputs.values())):
+        return f"one XNNPACK node takes all {len(model.operators)} ops"
+    return f"XNNPACK takes {len(pieces)} pieces; built-in kernels run the rest"
+
+
+def _layers(model: FlatModel) -> Iterator[LayerInfo]:
+    """Operations with the constants that only they read; a widened constant is its reader's."""
+    sizes = {i: len(model.buffers[t.buffer]) for i, t in enumerate(model.tensors) if t.buffer}
+    shared = {b for b, n in Counter(t.buffer for t in model.tensors).items() if n > 1}
+    for op in model.operators:
+        own = [i for i in op.inputs if i in sizes and model.tensors[i].buffer not in shared - {0}]
+        size = sum(sizes[i] for i in own)
+        output = op.outputs[0]
+        if op.kind == "DEQUANTIZE" and own:
+            sizes[output] = size
+        else:
+            name = model.tensors[output].name.partition("/")[0]  # "x/padded" is of x
+            yield LayerInfo(name=name, op=op.kind, size_bytes=size)

@@ -1,0 +1,241 @@
+"""TorchScript: a traced `.pt` for libtorch, and its twin `.ptl` for the lite interpreter.
+
+What is traced is a function, not a module: its weights become constants of the program, so the
+archive is frozen from the start (`torch.jit.freeze` would only widen int8 weights to float), and
+its one class has a fixed name, whatever else this process traced before. The batch stays open.
+
+An int8 graph becomes integer arithmetic carried in floats: int8 weights on disk, and the golden's
+rounding steps, so the logits equal the golden's bit for bit. It is there to check a model, and for
+users of libtorch who want the phone's answers; it is not faster than fp32.
+
+torch writes paths of this machine and lines of our sources into every archive, for stack traces.
+They are taken out again: equal models are equal bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from exporter.errors import ArtifactError, MissingDependencyError, UnsupportedError
+from exporter.files import size, write_atomic
+from exporter.graph import QuantizedGraph
+from exporter.metadata import LABELS_FILE, METADATA_KEY, labels_text, metadata_text, spec_from_text
+from exporter.spec import Precision
+from exporter.target import Contents, ExportOptions, LayerInfo, Runner, TensorInfo
+
+METADATA_FILE = f"{METADATA_KEY}.json"
+LITE_SUFFIX = ".ptl"
+EXTRA_FOLDER = "extra/"  # where torch.jit.load looks for extra files
+DEBUG_SUFFIX = ".debug_pkl"  # maps the program to source files; optional when read
+WRITER_RECORDS = ("version", ".data/serialization_id")  # PyTorchFileWriter adds them itself
+DEPRECATED = r"\s*(.*torch\.jit|Lite Interpreter)"  # how torch begins its announcements
+WEIGHTED = {"aten::_convolution": "convolution", "aten::linear": "linear"}
+
+
+def check() -> None:
+    """Raise MissingDependencyError without torch."""
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"the torchscript target needs torch ({error})", "pip install torch"
+        ) from None
+
+
+def emit(
+    graph: QuantizedGraph, precision: Precision, options: ExportOptions, path: Path
+) -> tuple[str, ...]:
+    """Write the `.pt` and, beside it under the same stem, the `.ptl`."""
+    del options  # none is TorchScript's
+    if precision is Precision.FP16:
+        raise UnsupportedError(
+            "TorchScript artifacts are fp32 or int8: libtorch has no fast fp16 kernels for CPUs",
+            "export fp32 or int8, or take another target for fp16",
+        )
+    extra = {METADATA_FILE: metadata_text(graph, precision), LABELS_FILE: labels_text(graph.spec)}
+    program = _canonical(_trace(graph), extra)
+    lite = _lite_archive(program)
+    if lite is not None:
+        write_atomic(path.with_suffix(LITE_SUFFIX), _canonical(lite, extra))
+    write_atomic(path, program)
+    return tuple(_notes(precision, path, lite is not None))
+
+
+def load(path: Path) -> Runner:
+    """Open a `.pt` in the TorchScript interpreter, a `.ptl` in the lite interpreter."""
+    module, _ = _open(path)
+    if path.suffix == LITE_SUFFIX:
+        from torch.jit.mobile import _load_for_lite_interpreter
+
+        with _damage_is_an_artifact_error(path), _quiet():
+            module = _load_for_lite_interpreter(str(path))  # type: ignore[no-untyped-call]
+    return _Runner(module=module)
+
+
+def describe(path: Path) -> Contents:
+    """The program inside a `.pt` or `.ptl`, without running it."""
+    module, metadata = _open(path)
+    spec = spec_from_text(metadata)
+    if spec is None:
+        raise ArtifactError(f"{path}: its {METADATA_FILE} is not readable", "export it again")
+    nodes = list(module.inlined_graph.nodes())
+    kinds = Counter(n.kind().split("::")[1] for n in nodes if not n.kind().startswith("prim::"))
+    interpreter = "lite interpreter" if path.suffix == LITE_SUFFIX else "TorchScript interpreter"
+    image = (spec.resolution, spec.resolution)
+    return Contents(
+        format=f"TorchScript {path.suffix}",
+        size_bytes=size(path),
+        inputs=(
+            TensorInfo(name="images", shape=("n", 3, *image), dtype="float32", note="normalized"),
+        ),
+        outputs=(TensorInfo(name="logits", shape=("n", spec.classes), dtype="float32"),),
+        ops=dict(kinds.most_common()),
+        delegation=f"{interpreter} on ATen's CPU kernels; nothing is delegated",
+        layers=tuple(_layers(nodes)),
+        spec=spec,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Runner:
+    module: Callable[..., Any]
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        import torch
+
+        with torch.inference_mode():
+            logits = self.module(torch.from_numpy(np.ascontiguousarray(images)))
+        return np.asarray(logits.numpy())
+
+    def layers(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
+        """Empty: TorchScript shows nothing but its results."""
+        del images
+        return {}
+
+
+def _trace(graph: QuantizedGraph) -> bytes:
+    import torch
+    from torch.backends import cudnn
+
+    from targets.torchscript_network import network
+
+    example = torch.zeros(graph.input.shape)
+    # A trace stores these process-wide switches; pinned, they cannot change the bytes (and on a GPU
+    # TF32 would round).
+    pinned = cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+    with _quiet(), torch.no_grad(), pinned:
+        jit: Any = torch.jit
+        function = jit.trace(network(graph), example, check_trace=False)
+        archive: bytes = function.save_to_buffer()
+    return archive
+
+
+def _lite_archive(program: bytes) -> bytes | None:
+    """The program with bytecode for the lite interpreter; None where torch cannot write it."""
+    import torch
+
+    with _quiet():
+        module = torch.jit.load(io.BytesIO(program))  # type: ignore[no-untyped-call]
+        try:
+            archive: bytes = module._save_to_buffer_for_lite_interpreter()
+        except (AttributeError, RuntimeError):
+            return None
+    return archive
+
+
+def _canonical(archive: bytes, extra: Mapping[str, str]) -> bytes:
+    """The archive without debug records and with extra files; tensors stay 64-byte aligned."""
+    from torch._C import PyTorchFileReader, PyTorchFileWriter
+
+    reader = PyTorchFileReader(io.BytesIO(archive))
+    copied = {
+        name: reader.get_record(name)
+        for name in reader.get_all_records()
+        if not name.endswith(DEBUG_SUFFIX) and name not in WRITER_RECORDS
+    }
+    copied |= {EXTRA_FOLDER + name: text.encode() for name, text in extra.items()}
+    buffer = io.BytesIO()
+    writer = PyTorchFileWriter(buffer)  # names the archive "archive", whatever the file is called
+    for name, data in copied.items():
+        writer.write_record(name, data, len(data))
+    writer.write_end_of_file()
+    return buffer.getvalue()
+
+
+def _notes(precision: Precision, path: Path, lite: bool) -> Iterator[str]:
+    if precision is Precision.INT8:
+        yield "int8 here is exact integer arithmetic in floats: for checking and size, not speed"
+    if lite:
+        name = path.with_suffix(LITE_SUFFIX).name
+        yield f"{name} beside it is for the lite interpreter; PyTorch has deprecated both formats"
+    else:
+        yield "no .ptl: this torch cannot write for the lite interpreter"
+
+
+def _open(path: Path) -> tuple[Any, str]:
+    """The module and its metadata text; `torch.jit.load` runs no pickled Python."""
+    import torch
+
+    extra: dict[str, Any] = {METADATA_FILE: ""}
+    with _damage_is_an_artifact_error(path), _quiet():
+        with zipfile.ZipFile(path) as archive:  # torch does not look at checksums
+            if (bad := archive.testzip()) is not None:
+                raise ValueError(f"checksum of {bad}")
+        jit: Any = torch.jit
+        module = jit.load(path, map_location="cpu", _extra_files=extra)
+    text = extra[METADATA_FILE]
+    if not text:
+        raise ArtifactError(f"{path}: TorchScript, but not written by this tool")
+    return module, text.decode(errors="replace") if isinstance(text, bytes) else text
+
+
+def _layers(nodes: list[Any]) -> Iterator[LayerInfo]:
+    """Convolutions and linear layers with their weights and biases."""
+    from targets.torchscript_network import graph_name
+
+    for node in nodes:
+        if node.kind() in WEIGHTED:
+            yield LayerInfo(
+                name=graph_name(node.output().debugName()),
+                op=WEIGHTED[node.kind()],
+                size_bytes=sum(_constant_bytes(value) for value in node.inputs()),
+            )
+
+
+def _constant_bytes(value: Any) -> int:
+    node = value.node()
+    if node.kind() == "aten::to":  # an int8 weight, widened by the program
+        return _constant_bytes(next(node.inputs()))
+    if node.kind() != "prim::Constant" or value.type().kind() != "TensorType":
+        return 0
+    return int(value.toIValue().nbytes)
+
+
+@contextmanager
+def _damage_is_an_artifact_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, ValueError, OSError) as error:
+        if not path.exists():
+            raise ArtifactError(f"{path}: no such file") from None
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else "unreadable"
+        raise ArtifactError(f"{path}: damaged or not TorchScript ({reason})") from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """torch 2.13 announces the deprecation on every call; `emit` says it once, in its notes."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", DEPRECATED, DeprecationWarning)
+        yield

@@ -1,0 +1,37 @@
+"""Fixtures that cost something, made once per session."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+os.environ["TQDM_DISABLE"] = "1"  # read when tqdm is first imported
+torch.set_num_threads(1)  # these networks are too small to share between cores
+
+
+@dataclass(frozen=True)
+class DemoBuild:
+    """What `mnv2-export build` wrote and said, at every precision."""
+
+    folder: Path
+    result: Result
+
+
+def invoke(*arguments: object) -> Result:
+    """Run the command line in this process."""
+    from exporter.cli import app
+
+    return CliRunner().invoke(app, [str(a) for a in arguments], prog_name="mnv2-export")
+
+
+@pytest.fixture(scope="session")
+def demo_build(tmp_path_factory: pytest.TempPathFactory) -> DemoBuild:
+    """The embedded default for all targets."""
+    folder = tmp_path_factory.mktemp("demo") / "build"
+    precisions = ["-p", "int8", "-p", "fp16", "-p", "fp32"]
+    return DemoBuild(folder=folder, result=invoke("build", "--out", folder, *precisions))

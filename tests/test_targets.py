@@ -1,0 +1,218 @@
+"""The one suite that every target takes; a new target is in it by its row alone."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import DemoBuild
+from graphs import make_graphs, sample_images
+
+from exporter import golden
+from exporter.errors import ArtifactError, ExportError
+from exporter.files import sha256
+from exporter.graph import QuantizedGraph
+from exporter.manifest import read_manifest
+from exporter.parity import TOLERANCES, Outcome, compare
+from exporter.pipeline import artifact_name
+from exporter.spec import Precision
+from exporter.target import CannotRunError, ExportOptions
+from targets import TARGETS, TargetName, get
+
+CASES = [(name, precision) for name in TargetName for precision in TARGETS[name].precisions]
+# Targets whose format has no place for text; their facts are in the manifest alone.
+WITHOUT_METADATA = {TargetName.ANDROID}
+
+
+def graph_for(precision: Precision) -> QuantizedGraph:
+    graphs = make_graphs()
+    return graphs[1] if precision is Precision.INT8 else graphs[0]
+
+
+@pytest.fixture(scope="module")
+def artifacts(tmp_path_factory) -> dict[tuple[TargetName, Precision], Path]:
+    """Each target's artifact in each of its precisions."""
+    folder = tmp_path_factory.mktemp("artifacts")
+    written = {}
+    for name, precision in CASES:
+        target = get(name)
+        written[name, precision] = folder / artifact_name(target, precision)
+        target.backend.emit(
+            graph_for(precision), precision, ExportOptions(), written[name, precision]
+        )
+    return written
+
+
+@pytest.mark.parametrize(("name", "precision"), CASES)
+def test_artifact_from_disk_equals_the_golden(artifacts, name, precision) -> None:
+    target, graph = get(name), graph_for(precision)
+    images = sample_images(graph.spec, 4, seed=21)
+    try:
+        runner = target.backend.load(artifacts[name, precision])
+    except CannotRunError:
+        assert name is TargetName.IOS  # the only one that this machine may be unable to run
+        return
+    expected = golden.run(graph, images, target.info.rules)
+    qparams = graph.output.qparams
+    step = None if qparams is None else qparams.scale
+    parity = compare(expected, runner(images), TOLERANCES[precision], step)
+    assert parity.outcome is Outcome.SAME, parity
+
+
+@pytest.mark.parametrize(("name", "precision"), CASES)
+def test_layers_that_a_runtime_shows_equal_the_goldens(artifacts, name, precision) -> None:
+    """Names are the graph's; int8 layers are equal, float ones near."""
+    target, graph = get(name), graph_for(precision)
+    image = sample_images(graph.spec, 1, seed=22)
+    try:
+        shown = target.backend.load(artifacts[name, precision]).layers(image)
+    except CannotRunError:
+        return
+    expected: dict[str, np.ndarray] = {}
+    golden.run(graph, image, target.info.rules, trace=expected.__setitem__)
+    for layer, value in shown.items():
+        assert layer in expected
+        assert value.shape == expected[layer].shape
+        if precision is Precision.INT8:
+            assert np.array_equal(value, expected[layer]), layer
+
+
+@pytest.mark.parametrize(("name", "precision"), CASES)
+def test_equal_graphs_give_equal_bytes(artifacts, tmp_path, name, precision) -> None:
+    """A second emission under another name."""
+    path = tmp_path / f"another name{TARGETS[name].suffix}"
+    get(name).backend.emit(graph_for(precision), precision, ExportOptions(), path)
+    assert sha256(path) == sha256(artifacts[name, precision]) or path.is_dir()
+    if path.is_dir():
+        files = sorted(p.relative_to(path) for p in path.rglob("*") if p.is_file())
+        for file in files:
+            there = artifacts[name, precision] / file
+            assert (path / file).read_bytes() == there.read_bytes(), file
+
+
+@pytest.mark.parametrize(("name", "precision"), CASES)
+def test_description_tells_the_contract(artifacts, name, precision) -> None:
+    contents = get(name).backend.describe(artifacts[name, precision])
+    graph = graph_for(precision)
+    assert contents.inputs
+    assert contents.outputs
+    assert contents.delegation
+    assert sum(contents.ops.values()) >= len(graph.ops) - 2
+    if name not in WITHOUT_METADATA:
+        assert contents.spec == graph.spec
+    weights = sum(op.weight.values.size for op in graph.weighted())
+    bytes_per_weight = {Precision.INT8: 1, Precision.FP16: 2, Precision.FP32: 4}[precision]
+    constants = sum(layer.size_bytes for layer in contents.layers)
+    assert constants >= 0.95 * weights * bytes_per_weight
+    assert contents.size_bytes >= constants * 0.9
+
+
+@pytest.mark.parametrize(("name", "precision"), CASES)
+def test_nothing_of_this_machine_is_inside(artifacts, name, precision) -> None:
+    """No path of the repository or of the temporary folder, in any file of the artifact."""
+    path = artifacts[name, precision]
+    files = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
+    here = [str(Path(__file__).parents[1]), str(path.parent), Path.home().as_posix() + "/"]
+    for file in files:
+        data = file.read_bytes()
+        for text in here:
+            assert text.encode() not in data, (file, text)
+
+
+@pytest.mark.parametrize("keep", [0, 50, 0.6])
+@pytest.mark.parametrize("name", list(TargetName))
+def test_damaged_artifacts_are_refused(artifacts, tmp_path, name, keep) -> None:
+    """Cut off anywhere: one clear error from `load` and from `describe`, never a crash."""
+    source = artifacts[name, Precision.INT8]
+    path = tmp_path / source.name
+    if source.is_dir():
+        shutil.copytree(source, path)
+        victim = max((p for p in path.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    else:
+        shutil.copy(source, path)
+        victim = path
+    data = victim.read_bytes()
+    victim.write_bytes(data[: int(len(data) * keep) if isinstance(keep, float) else keep])
+    for use in (get(name).backend.load, get(name).backend.describe):
+        with pytest.raises(ArtifactError, match=path.name):
+            use(path)
+
+
+@pytest.mark.parametrize("name", list(TargetName))
+def test_missing_artifacts_are_refused(tmp_path, name) -> None:
+    path = tmp_path / f"missing{TARGETS[name].suffix}"
+    for use in (get(name).backend.load, get(name).backend.describe):
+        with pytest.raises(ArtifactError, match="missing"):
+            use(path)
+
+
+def test_importing_targets_loads_no_sdk() -> None:
+    """The table and every module, in a fresh interpreter."""
+    code = (
+        "import sys, targets\n"
+        "for name in targets.TargetName: targets.get(name)\n"
+        "heavy = {'torch', 'executorch', 'coremltools', 'onnx', 'onnxruntime', 'ai_edge_litert'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "precision"), CASES)
+def test_another_process_gives_the_same_bytes(artifacts, tmp_path, name, precision) -> None:
+    """Hash seeds and addresses differ there; the artifact may not."""
+    from exporter.graph_file import save_graph
+
+    save_graph(graph_for(precision), tmp_path / "g.graph")
+    path = tmp_path / f"m{TARGETS[name].suffix}"
+    code = (
+        "from pathlib import Path\n"
+        "from exporter.graph_file import load_graph\n"
+        "from exporter.target import ExportOptions\n"
+        "from exporter.spec import Precision\n"
+        "from targets import TargetName, get\n"
+        f"graph = load_graph(Path({str(tmp_path / 'g.graph')!r}))\n"
+        f"get(TargetName({str(name)!r})).backend.emit(\n"
+        f"    graph, Precision({str(precision)!r}), ExportOptions(), Path({str(path)!r}))\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert digest(path) == digest(artifacts[name, precision])
+
+
+def digest(path: Path) -> dict[str, str]:
+    files = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
+    return {
+        p.relative_to(path).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files
+    }
+
+
+def test_demo_build_proves_every_artifact(demo_build: DemoBuild) -> None:
+    """All targets and precisions of the embedded default; only Core ML may be left unrun."""
+    assert demo_build.result.exit_code == 0, demo_build.result.output
+    manifest = read_manifest(demo_build.folder)
+    assert manifest.failures == ()
+    assert len(manifest.artifacts) == len(CASES)
+    for record in manifest.artifacts:
+        if record.parity.outcome is Outcome.NOT_RUN:
+            assert record.target == "ios"
+            assert record.parity.reason
+            continue
+        assert record.parity.outcome is Outcome.SAME, record
+        assert record.accuracy is not None
+        if record.precision is Precision.INT8:
+            assert record.parity.max_lsb == 0
+    assert all(p.outcome is not Outcome.DRIFTED for p in manifest.pairs)
+
+
+@pytest.mark.parametrize("name", list(TargetName))
+def test_check_raises_only_our_errors(name: TargetName) -> None:
+    try:
+        get(name).backend.check()
+    except ExportError as error:
+        assert error.hint  # noqa: PT017 (either it is installed or it says how to install it)
