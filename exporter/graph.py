@@ -40,8 +40,9 @@ class QParams:
         """The int8 code of a clamp bound, saturated to the int8 range."""
         if np.isinf(value):
             return QMAX if value > 0 else QMIN
-        code = np.rint(np.float32(value) / np.float32(self.scale)) + self.zero_point
-        return int(np.clip(code, QMIN, QMAX))
+        steps = np.float32(value) / np.float32(self.scale)
+        # One rounding, after the zero point is added, as XNNPACK does; it matters on ties.
+        return int(np.clip(np.rint(steps + np.float32(self.zero_point)), QMIN, QMAX))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,7 +39,7 @@ def target_of(path: Path, targets: Mapping[str, Target]) -> Target:
     if not path.exists():
         raise ArtifactError(f"{path}: no such file")
     for target in targets.values():
-        if path.suffix == target.info.suffix:
+        if path.suffix in (target.info.suffix, *target.info.companions):
             return target
     known = ", ".join(t.info.suffix for t in targets.values())
     raise ArtifactError(f"{path}: not an artifact by its suffix", f"known suffixes: {known}")

@@ -35,13 +35,13 @@ def read_labels(path: Path) -> tuple[str, ...]:
     return tuple(labels)
 
 
-def read_preprocess(text: str) -> Callable[[int], Preprocess]:
-    """A preset's name, or a JSON file with the contract's fields, as a function of resolution."""
+def read_preprocess(text: str) -> Preprocess | Callable[[int], Preprocess]:
+    """A preset by its name (for any resolution), or a contract from a JSON file of its fields."""
     if text in PRESETS:
         return PRESETS[text]
     path = Path(text)
     try:
-        contract = Preprocess.from_json(json.loads(path.read_text()))
+        return Preprocess.from_json(json.loads(path.read_text()))
     except FileNotFoundError:
         names = " or ".join(repr(name) for name in PRESETS)
         raise DataError(f"--preprocess {text}: neither {names} nor a file") from None
@@ -50,7 +50,6 @@ def read_preprocess(text: str) -> Callable[[int], Preprocess]:
             f"{path}: not a preprocessing contract ({error!r})",
             "take the `preprocess` object of a manifest.json as a template",
         ) from None
-    return lambda _resolution: contract
 
 
 def read_batch(text: str) -> int | None:

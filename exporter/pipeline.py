@@ -80,15 +80,14 @@ def build(build_request: BuildRequest) -> Iterator[Event]:
     with one_thread(), replace_directory(build_request.out, FILE_NAME) as folder:
         reference = yield from make_reference(
             build_request.request,
-            needs_int8=any(p is Precision.INT8 for _, p in build_request.jobs),
+            needs_int8=any(precision is Precision.INT8 for _, precision in build_request.jobs),
         )
         yield from _write_references(folder, reference)
         proved: list[Proved] = []
         failures: list[Failure] = []
         for target, precision in build_request.jobs:
             try:
-                result = yield from _build_one(build_request, target, precision, reference, folder)
-                proved.append(result)
+                proved += yield from _build_one(build_request, target, precision, reference, folder)
             except ExportError as error:
                 failure = Failure(target=target.info.name, precision=precision, error=error.message)
                 failures.append(failure)
@@ -128,21 +127,26 @@ def _build_one(
     precision: Precision,
     reference: Reference,
     folder: Path,
-) -> Generator[Event, None, Proved]:
-    """Write, reload and compare one artifact; returns what was proved."""
+) -> Generator[Event, None, list[Proved]]:
+    """Write one artifact (and its companions), reload and compare; returns what was proved."""
     name = artifact_name(target, precision)
     yield StageStarted(stage=name)
     graph, path = reference.graph_for(precision), folder / name
     started = time.perf_counter()
     notes = target.backend.emit(graph, precision, build_request.options, path)
-    emitted = time.perf_counter()
+    emit_seconds: float | None = time.perf_counter() - started
     evidence = reference.evidence(precision, target.info.rules)
-    proved = prove(target, path, evidence, notes)
-    yield ArtifactChecked(
-        record=proved.record,
-        emit_seconds=emitted - started,
-        check_seconds=time.perf_counter() - emitted,
-    )
+    companions = [path.with_suffix(suffix) for suffix in target.info.companions]
+    proved = []
+    for file in [path, *(c for c in companions if c.exists())]:
+        started = time.perf_counter()
+        proved.append(prove(target, file, evidence, notes if file == path else ()))
+        yield ArtifactChecked(
+            record=proved[-1].record,
+            emit_seconds=emit_seconds,
+            check_seconds=time.perf_counter() - started,
+        )
+        emit_seconds = None  # a companion was written with its artifact
     for note in notes:
         yield Note(text=f"{name}: {note}")
     return proved

@@ -71,6 +71,7 @@ class TargetInfo:
     rules: Rules  # whose integer rounding the runtime follows
     runs_on: str
     parity: str  # how an artifact is proved on this machine
+    companions: tuple[str, ...] = ()  # suffixes of further files that `emit` writes beside it
     extra: str | None = None  # optional dependency group of pyproject.toml
 
 
@@ -142,6 +143,8 @@ class Backend(Protocol):
         self, graph: QuantizedGraph, precision: Precision, options: ExportOptions, path: Path
     ) -> tuple[str, ...]:
         """Write one artifact to `path` (its parent exists); returns notes for the user.
+
+        A target with `companions` may write one more file per suffix under the same stem.
 
         `graph` is an int8 graph for INT8 and a float graph for FP32 and FP16. Equal arguments give
         equal bytes. Raises UnsupportedError for a combination that the format lacks.

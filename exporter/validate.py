@@ -20,10 +20,12 @@ from exporter.graph import (
     QuantizedGraph,
     Reshape,
     WeightedOp,
+    accumulator_scale,
 )
 
 SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)  # runtimes flush subnormal scales to zero
 ACCUMULATOR_LIMIT = 2**31
+LARGEST_MULTIPLIER = 256.0  # XNNPACK: "requantization scale ... must be below 256"
 # XNNPACK's qs8 add keeps 8 to 10 bits of headroom for the ratio of input to output scale
 # (xnn_define_binary: "input-to-output scale ratio" in [2^-10, 2^8)).
 ADD_RATIO = (2.0**-10, 2.0**8)
@@ -128,6 +130,9 @@ def _check_weight(op: WeightedOp, graph: QuantizedGraph) -> None:
     if int(weight.values.min()) < -WEIGHT_QMAX:
         raise GraphError(f"{where}: weight -128 is outside the symmetric int8 range")
     _check_accumulator(op, where)
+    multiplier = accumulator_scale(op, graph).max() / graph.qparams(op.output).scale
+    if multiplier >= LARGEST_MULTIPLIER:
+        raise GraphError(f"{where}: XNNPACK takes no requantization multiplier of {multiplier:.0f}")
 
 
 def _check_accumulator(op: WeightedOp, where: str) -> None:

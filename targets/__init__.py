@@ -68,6 +68,7 @@ TARGETS: dict[TargetName, TargetInfo] = {
         rules=Rules.XNNPACK,
         runs_on="libtorch (C++, Java), PyTorch",
         parity="executed by TorchScript",
+        companions=(".ptl",),
     ),
 }
 

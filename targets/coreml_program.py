@@ -226,7 +226,7 @@ class _Walk:
         result = f"{name}_real" if quantized else name
         x = kind(**arguments, name=result if clamp is None else f"{name}_unclamped")
         if clamp is not None:
-            x = _clamp(x, clamp, result)
+            x = self._clamp(x, clamp, result)
         if quantized:
             self._quantize(op.output, x, self.real)
         else:
@@ -257,6 +257,14 @@ class _Walk:
             name=name,
         )
 
+    def _clamp(self, x: Var, clamp: Clamp, name: str) -> Var:
+        if clamp == RELU6:
+            return mb.relu6(x=x, name=name)
+        if clamp == RELU:
+            return mb.relu(x=x, name=name)
+        low, high = (self.real(bound) for bound in clamp)
+        return mb.clip(x=x, alpha=low, beta=high, name=name)
+
     def _constant(self, values: np.ndarray, op: Op) -> np.ndarray:
         with np.errstate(over="ignore"):
             constant = values.astype(self.real)
@@ -286,14 +294,6 @@ def _scale(scale: float, real: type[np.floating[Any]], tensor: str) -> np.floati
             "calibrate on images like those the model will see",
         )
     return real(scale)
-
-
-def _clamp(x: Var, clamp: Clamp, name: str) -> Var:
-    if clamp == RELU6:
-        return mb.relu6(x=x, name=name)
-    if clamp == RELU:
-        return mb.relu(x=x, name=name)
-    return mb.clip(x=x, alpha=clamp[0], beta=clamp[1], name=name)
 
 
 def _per_channel(values: np.ndarray) -> np.ndarray:

@@ -43,7 +43,6 @@ from targets.litert_records import DEQUANTIZE_HALF, FlatModel
 
 DESCRIPTION = "mnv2-export"
 PROBABILITY = "probability"
-MULTIPLIER_LIMIT = 256  # XNNPACK refuses a larger one when it loads
 # TensorFlow's convention for quantized probabilities: 0 to 255/256.
 PROBABILITY_QPARAMS = QParams(scale=1 / 256, zero_point=-128)
 
@@ -206,13 +205,6 @@ class _Walk:
         name, scale = f"{op.output}/weight", op.weight.scale
         if scale is not None:
             bias_scale = accumulator_scale(op, self.graph)
-            target = self.graph.qparams(op.output).scale
-            if float(bias_scale.max()) / target >= MULTIPLIER_LIMIT:
-                raise UnsupportedError(
-                    f"{op.output}: XNNPACK scales an accumulator by less than {MULTIPLIER_LIMIT}, "
-                    f"not by {bias_scale.max() / target:.3g}",
-                    "calibrate on more images: the output's range is far too narrow",
-                )
             return [
                 self.model.constant(name, weight, scale, axis),
                 self.model.constant(f"{op.output}/bias", op.bias, bias_scale),

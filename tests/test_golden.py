@@ -104,7 +104,7 @@ def test_every_operation_was_exercised(graph: QuantizedGraph) -> None:
 
 
 def test_float_graph_equals_the_trained_module() -> None:
-    """The float golden is the folded model; batch norm's own arithmetic differs by rounding only."""
+    """The float golden is the folded model; only the rounding of batch norm differs."""
     import torch
     from graphs import random_model
 

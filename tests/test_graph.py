@@ -86,6 +86,15 @@ def test_non_finite_float_weight_is_named(bad: float) -> None:
         replace_op(graph, dataclasses.replace(conv, weight=Weight(values=values)))
 
 
+def test_a_multiplier_that_xnnpack_refuses_at_load_is_named() -> None:
+    graph = int8_graph()
+    conv = first(graph, Conv)
+    assert conv.weight.scale is not None
+    wild = dataclasses.replace(conv.weight, scale=conv.weight.scale * np.float32(1e6))
+    with pytest.raises(GraphError, match="requantization multiplier"):
+        replace_op(graph, dataclasses.replace(conv, weight=wild))
+
+
 def test_weight_of_minus_128_is_refused() -> None:
     graph = int8_graph()
     conv = first(graph, Conv)
@@ -112,11 +121,11 @@ def test_wrong_shapes_and_names_are_refused() -> None:
         replace_op(graph, dataclasses.replace(conv, stride=(1, 1)))
     with pytest.raises(GraphError, match="before it is written"):
         replace_op(graph, dataclasses.replace(conv, input="logits"))
+    qparams = QParams(scale=0.5, zero_point=0)
+    tensor = dataclasses.replace(graph.tensors[conv.output], qparams=qparams)
+    mixed = dataclasses.replace(graph, tensors={**graph.tensors, conv.output: tensor})
     with pytest.raises(GraphError, match="mixes float and int8"):
-        tensor = dataclasses.replace(
-            graph.tensors[conv.output], qparams=QParams(scale=0.5, zero_point=0)
-        )
-        validate(dataclasses.replace(graph, tensors={**graph.tensors, conv.output: tensor}))
+        validate(mixed)
 
 
 @pytest.mark.parametrize("keep", [0, 7, 100, 0.5, -1])

@@ -78,7 +78,8 @@ Emit = Callable[..., Emitted]
 @pytest.fixture(scope="module")
 def emit(tmp_path_factory: pytest.TempPathFactory) -> Emit:
     """Emits each combination once."""
-    folder, done = tmp_path_factory.mktemp("ios"), {}
+    folder = tmp_path_factory.mktemp("ios")
+    done: dict[tuple[int, Precision, str, bool], Emitted] = {}
     coremltools()
     from targets.coreml_package import read_package
 
@@ -282,6 +283,22 @@ def test_raw_pixels_need_no_preprocessing(tmp_path: Path, floating: QuantizedGra
     ios.emit(dataclasses.replace(floating, spec=spec), FP32, at("iOS17"), path)
     assert ios.describe(path).ops["add"] == 10
     assert "mul" not in ios.describe(path).ops
+
+
+@pytest.mark.parametrize("precision", [FP16, FP32])
+def test_other_clamps_are_clips(
+    precision: Precision, floating: QuantizedGraph, tmp_path: Path
+) -> None:
+    layer = next(op for op in floating.ops if isinstance(op, Conv))
+    graph = graphs.replace_op(floating, dataclasses.replace(layer, clamp=(0.0, 4.0)))
+    path = tmp_path / "clip.mlpackage"
+    ios.emit(graph, precision, at("iOS17"), path)
+    from targets.coreml_package import read_package
+
+    package = read_package(path)
+    (clip,) = (op for op in package.operations if op.type == "clip")
+    assert package.source(clip, "x").type == "conv"
+    assert [float(package.constant(clip, k)) for k in ("alpha", "beta")] == [0.0, 4.0]
 
 
 def test_fp16_twin_has_the_same_operations(emit: Emit, quantized: QuantizedGraph) -> None:

@@ -421,15 +421,6 @@ def test_impossible_requests_are_refused(path: Path) -> None:
     assert not path.exists()
 
 
-def test_a_multiplier_that_the_delegate_would_refuse_is_named(path: Path) -> None:
-    graph = make_tiny_graph(0)
-    stem = next(op for op in graph.ops if isinstance(op, Conv))
-    assert stem.weight.scale is not None
-    wild = Weight(values=stem.weight.values, scale=stem.weight.scale * np.float32(1e6))
-    with pytest.raises(UnsupportedError, match="stem: XNNPACK scales an accumulator"):
-        emit(replace_op(graph, dataclasses.replace(stem, weight=wild)), path)
-
-
 def test_a_map_is_not_flattened_in_the_wrong_order(path: Path) -> None:
     graph, _ = make_graphs()
     ops = [op for op in graph.ops if not isinstance(op, Reshape)]

@@ -174,7 +174,7 @@ def test_every_color_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
 def test_unreadable_images_are_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "broken.png"
     path.write_bytes(content)
-    with pytest.raises(DataError, match="broken.png"):
+    with pytest.raises(DataError, match=r"broken\.png"):
         load_pixels(path, keras_preprocess(32))
 
 
@@ -182,7 +182,7 @@ def test_truncated_jpeg_is_named(tmp_path: Path) -> None:
     path = tmp_path / "cut.jpg"
     picture(200, 200).save(path)
     path.write_bytes(path.read_bytes()[:800])
-    with pytest.raises(DataError, match="cut.jpg"):
+    with pytest.raises(DataError, match=r"cut\.jpg"):
         load_pixels(path, keras_preprocess(32))
 
 

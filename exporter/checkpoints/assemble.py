@@ -34,7 +34,7 @@ def assemble(path: Path, raw: Raw, overrides: Overrides) -> Checkpoint:
     check_shapes(path, raw.tensors, backbone_shapes(width), raw.names, f"for width {width:g}")
     resolution = _resolution(raw, overrides)
     raw.check_resolution(resolution.value)
-    preprocess = overrides.preprocess or raw.preprocess(resolution.value)
+    preprocess = overrides.contract(resolution.value) or raw.preprocess(resolution.value)
     labels = raw.labels if overrides.labels is None else overrides.labels
     classes = raw.head[-1].units
     if overrides.labels is None and labels and len(labels) != classes:
@@ -70,7 +70,7 @@ def _resolution(raw: Raw, overrides: Overrides) -> Stated:
         return Stated(value=overrides.resolution, how=f"stated{found}")
     if raw.resolution is not None:
         return raw.resolution
-    if overrides.preprocess is not None:
+    if isinstance(overrides.preprocess, Preprocess):
         crop = overrides.preprocess.crop_size
         return Stated(value=crop, how="from the stated preprocessing; not in the file")
     how = f"not in the file; default for {raw.source}, change with --resolution"

@@ -24,11 +24,20 @@ def printable(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Overrides:
-    """What the user states about a file; None leaves it to the file, or to the source's default."""
+    """What the user states about a file; None leaves it to the file, or to the source's default.
+
+    `preprocess` is a whole contract, whose crop is the resolution where the file has none, or a
+    rule that makes one for the resolution, such as `keras_preprocess`.
+    """
 
     resolution: int | None = None
     labels: tuple[str, ...] | None = None
-    preprocess: Preprocess | None = None
+    preprocess: Preprocess | Callable[[int], Preprocess] | None = None
+
+    def contract(self, resolution: int) -> Preprocess | None:
+        """The stated preprocessing for a resolution."""
+        stated = self.preprocess
+        return stated if stated is None or isinstance(stated, Preprocess) else stated(resolution)
 
 
 @dataclass(frozen=True, kw_only=True)

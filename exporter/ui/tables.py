@@ -71,9 +71,9 @@ def _matrix(manifest: Manifest, records: list[ArtifactRecord]) -> Table:
     table = Table()
     table.add_column("")
     for record in records[1:]:
-        table.add_column(record.target, justify="right")
+        table.add_column(_suffix(record), justify="right")
     for i, a in enumerate(records[:-1]):
-        row = [a.target]
+        row = [_suffix(a)]
         for j, b in enumerate(records[1:], start=1):
             pair = pairs.get((a.path, b.path)) if j > i else None
             row.append("" if pair is None else _cell(pair.outcome, pair.max_lsb, pair.max_abs))
@@ -83,6 +83,11 @@ def _matrix(manifest: Manifest, records: list[ArtifactRecord]) -> Table:
         table.caption = f"LSB above 0: {'; '.join(notes)}"
         table.caption_justify = "left"
     return table
+
+
+def _suffix(record: ArtifactRecord) -> str:
+    """What tells artifacts of one precision apart."""
+    return record.path[record.path.rindex(".") :]
 
 
 def _cell(outcome: Outcome, max_lsb: int | None, max_abs: float | None) -> str:
