@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
@@ -15,9 +15,11 @@ from exporter.spec import PaddingStyle, Precision
 from exporter.target import DeploymentTarget, ExportOptions, IoType, Lowering, Target
 from targets import TARGETS, TargetName, get
 
-EXIT_CODES = "Exit codes: 0 done; 2 usage; " + "; ".join(
-    f"{error.exit_code} {error.meaning}" for error in ALL_ERRORS
-)
+if TYPE_CHECKING:
+    from exporter.pipeline import Job
+
+MEANINGS = {0: "done", 2: "usage", **{error.exit_code: error.meaning for error in ALL_ERRORS}}
+EXIT_CODES = "Exit codes:\n\n" + "\n\n".join(f"{c} {MEANINGS[c]}" for c in sorted(MEANINGS))
 app = typer.Typer(
     name="mnv2-export",
     help="Put a MobileNetV2 on phones and prove that it is still the same model.",
@@ -126,11 +128,10 @@ def build(
     with session(as_json=as_json, verbose=verbose) as stream:
         from exporter.checkpoints import Overrides
         from exporter.options import read_batch, read_labels, read_preprocess
-        from exporter.pipeline import BuildRequest, jobs_for, offered_jobs
+        from exporter.pipeline import BuildRequest
         from exporter.pipeline import build as run_build
         from exporter.reference import Request
 
-        choose = jobs_for if target else offered_jobs
         request = BuildRequest(
             request=Request(
                 checkpoint=checkpoint,
@@ -141,9 +142,7 @@ def build(
                 ),
                 calibration=tuple(calibration or ()),
             ),
-            jobs=choose(
-                [get(name) for name in target or TargetName], precision or [Precision.INT8]
-            ),
+            jobs=_jobs(target, precision or [Precision.INT8], stream),
             options=ExportOptions(
                 lowering=lowering,
                 io=io,
@@ -259,6 +258,21 @@ def describe(
             print_json(costs(spec))
         else:
             print_costs(results(), spec, costs(spec))
+
+
+def _jobs(
+    named: list[TargetName] | None, precisions: list[Precision], stream: TextIO
+) -> tuple[Job, ...]:
+    """Named targets must do all that is asked; unnamed ones do what they can, if installed."""
+    from exporter.pipeline import jobs_for, offered_jobs
+
+    if named:
+        return jobs_for([get(name) for name in named], precisions)
+    missing = {name: _missing(name) for name in TargetName}
+    for name, cure in missing.items():
+        if cure:
+            stream.write(f"left out {name}: {cure}\n")
+    return offered_jobs([get(n) for n in TargetName if not missing[n]], precisions)
 
 
 def _all_targets() -> dict[str, Target]:

@@ -20,8 +20,7 @@ HOLDOUT_COUNT = 32
 MIN_PHOTOS_TO_SPLIT = 10  # below it whole photos are too few to hold out; their parts are split
 HOLDOUT_EVERY = 5
 MAX_UNREADABLE = 0.1  # of all files; more means a wrong folder rather than a bad file
-CALIBRATION_PART = 0.7  # of a photo's longer side, when photos are split into parts
-SMALLEST_CROP = 0.35  # of the shorter side
+SMALLEST_CROP = 0.35  # of the shorter side, and never upscaled if the photo allows it
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,8 +62,8 @@ def load_image_set(
 ) -> ImageSet:
     """Calibration and hold-out images that share no photo, or, of few photos, no pixel.
 
-    Ten photos or more: every fifth is held out. Fewer: the first 70 % of each photo's longer side
-    calibrates, the rest is held out. Either part is filled up with random crops (fixed seed), so
+    Ten photos or more: every fifth is held out. Fewer: one half of each photo calibrates, the other
+    is held out. Either part is filled up with random crops (fixed seed), so
     that two photos are enough to start with. Raises DataError when too many files are unreadable.
     """
     files = find_images(paths)
@@ -74,8 +73,8 @@ def load_image_set(
         used = [p for i, p in enumerate(photos) if i % HOLDOUT_EVERY != HOLDOUT_EVERY - 1]
         how = f"{len(used)} photos to calibrate, {len(held)} held out"
     else:
-        used, held = ([_part(p, i) for p in photos] for i in (0, 1))
-        how = f"{len(photos)} photos, each split into a part to calibrate and a part held out"
+        used, held = ([_half(p, i) for p in photos] for i in (0, 1))
+        how = f"{len(photos)} photos, one half of each to calibrate, the other held out"
     return ImageSet(
         calibration=_fill(used, count, contract, seed=0),
         holdout=_fill(held, HOLDOUT_COUNT, contract, seed=1),
@@ -102,13 +101,13 @@ def _read_all(files: list[Path], limit: int) -> tuple[list[Image.Image], tuple[s
     return photos, tuple(f"skipped {message}" for message in bad)
 
 
-def _part(photo: Image.Image, which: int) -> Image.Image:
-    """The first (0) or second (1) part of a photo along its longer side."""
+def _half(photo: Image.Image, which: int) -> Image.Image:
+    """The first (0) or second (1) half of a photo along its longer side."""
     width, height = photo.size
     if width >= height:
-        cut = round(width * CALIBRATION_PART)
+        cut = width // 2
         return photo.crop((0, 0, cut, height) if which == 0 else (cut, 0, width, height))
-    cut = round(height * CALIBRATION_PART)
+    cut = height // 2
     return photo.crop((0, 0, width, cut) if which == 0 else (0, cut, width, height))
 
 
@@ -118,13 +117,14 @@ def _fill(photos: list[Image.Image], count: int, contract: Preprocess, seed: int
     images = [to_pixels(photo, contract) for photo in photos[:count]]
     while len(images) < count:
         photo = photos[len(images) % len(photos)]
-        images.append(to_pixels(_random_crop(photo, random), contract))
+        images.append(to_pixels(_random_crop(photo, contract.crop_size, random), contract))
     return np.stack(images)
 
 
-def _random_crop(photo: Image.Image, random: np.random.Generator) -> Image.Image:
+def _random_crop(photo: Image.Image, network_side: int, random: np.random.Generator) -> Image.Image:
     side = min(photo.size)
-    size = max(1, round(side * random.uniform(SMALLEST_CROP, 1.0)))
+    smallest = min(side, max(network_side, round(side * SMALLEST_CROP)))
+    size = int(random.integers(smallest, side + 1))
     left = int(random.integers(0, photo.width - size + 1))
     top = int(random.integers(0, photo.height - size + 1))
     return photo.crop((left, top, left + size, top + size))

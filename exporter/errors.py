@@ -9,7 +9,7 @@ class ExportError(Exception):
     """A failure that the user can act on: one line of what is wrong, one line of what to do."""
 
     exit_code = 1
-    meaning = "internal error"
+    meaning = "unexpected: a bug, please report it"
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -21,56 +21,56 @@ class CheckpointError(ExportError):
     """The checkpoint cannot be read, is not a MobileNetV2, or holds bad tensors."""
 
     exit_code = 3
-    meaning = "checkpoint"
+    meaning = "the checkpoint cannot be used"
 
 
 class DataError(ExportError):
     """Images or labels are missing, unreadable or do not fit the model."""
 
     exit_code = 4
-    meaning = "images or labels"
+    meaning = "images or labels cannot be used"
 
 
 class UnsupportedError(ExportError):
     """A combination that a target, a precision or this machine does not offer."""
 
     exit_code = 5
-    meaning = "not offered"
+    meaning = "a combination that is not offered"
 
 
 class MissingDependencyError(ExportError):
     """An optional package that the request needs is not installed."""
 
     exit_code = 6
-    meaning = "not installed"
+    meaning = "a needed package is not installed"
 
 
 class TargetError(ExportError):
     """At least one target failed to write its artifact; the others were still built."""
 
     exit_code = 7
-    meaning = "a target failed"
+    meaning = "a target wrote nothing; the others were built"
 
 
 class ParityError(ExportError):
     """An artifact on disk does not compute what the reference computes."""
 
     exit_code = 8
-    meaning = "parity failed"
+    meaning = "parity failed: an artifact is not the same model"
 
 
 class ArtifactError(ExportError):
     """An artifact or a build directory is missing, damaged or not what its manifest says."""
 
     exit_code = 9
-    meaning = "artifact or build directory"
+    meaning = "an artifact or build directory is missing or damaged"
 
 
 class GraphError(ExportError):
     """A QuantizedGraph breaks one of its own rules; this is a bug or a damaged file."""
 
     exit_code = 10
-    meaning = "graph broken"
+    meaning = "a graph breaks its own rules"
 
 
 ALL_ERRORS: tuple[type[ExportError], ...] = (

@@ -9,13 +9,14 @@ reloads what `emit` wrote and compares it with the golden, so a target cannot vo
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from exporter.errors import ExportError
+from exporter.errors import ExportError, MissingDependencyError
 from exporter.spec import ModelSpec, Precision, Rules
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class CannotRunError(ExportError):
     """An artifact cannot be executed on this machine; parity is "not run", which is no failure."""
 
     exit_code = 5
-    meaning = "not offered"
+    meaning = "cannot run on this machine"
 
 
 class Runner(Protocol):
@@ -166,3 +167,10 @@ class Target:
 
     info: TargetInfo
     backend: Backend
+
+
+def require(target: str, *packages: str, cure: str) -> None:
+    """Raise MissingDependencyError for the first package that is not installed; imports none."""
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise MissingDependencyError(f"the {target} target needs the package {package}", cure)

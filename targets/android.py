@@ -11,11 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from exporter.errors import ArtifactError, MissingDependencyError
+from exporter.errors import ArtifactError
 from exporter.files import write_atomic
 from exporter.graph import QuantizedGraph
 from exporter.spec import Precision
-from exporter.target import Contents, ExportOptions, LayerInfo, Lowering, Runner, TensorInfo
+from exporter.target import (
+    Contents,
+    ExportOptions,
+    LayerInfo,
+    Lowering,
+    Runner,
+    TensorInfo,
+    require,
+)
 from targets.executorch_sdk import quiet
 
 if TYPE_CHECKING:
@@ -27,10 +35,7 @@ VERIFIED_VERSIONS = ("1.4", "1.5")
 
 def check() -> None:
     """Raise MissingDependencyError unless executorch is installed."""
-    if importlib.util.find_spec("executorch") is None:
-        raise MissingDependencyError(
-            "the android target needs executorch", "install mnv2-export again with its dependencies"
-        )
+    require("android", "executorch", cure="install mnv2-export again with its dependencies")
 
 
 def emit(

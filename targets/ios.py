@@ -32,6 +32,7 @@ from exporter.target import (
     LayerInfo,
     Runner,
     TensorInfo,
+    require,
 )
 from targets.coreml_sdk import IMAGE, LABEL, LOGITS, PROBABILITIES, coremltools, quiet
 
@@ -48,7 +49,7 @@ WEIGHTED = {"conv": "convolution", "linear": "linear"}
 
 def check() -> None:
     """Raise MissingDependencyError without coremltools."""
-    coremltools()
+    require("ios", "coremltools", cure="install mnv2-export again with its dependencies")
 
 
 def emit(

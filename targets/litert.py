@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from exporter.errors import ArtifactError, MissingDependencyError, UnsupportedError
+from exporter.errors import ArtifactError, UnsupportedError
 from exporter.files import write_atomic
 from exporter.graph import QuantizedGraph
 from exporter.metadata import METADATA_KEY, spec_from_text
 from exporter.spec import Precision
-from exporter.target import Contents, ExportOptions, IoType, LayerInfo, Runner, TensorInfo
+from exporter.target import Contents, ExportOptions, IoType, LayerInfo, Runner, TensorInfo, require
 from targets.litert_model import build
 from targets.litert_reader import read
 from targets.litert_records import UNSIGNED, FlatModel
@@ -26,13 +26,7 @@ from targets.litert_runner import LitertRunner, covers, delegate_nodes, open_int
 
 def check() -> None:
     """Raise MissingDependencyError unless the extra `litert` is installed."""
-    try:
-        import ai_edge_litert.interpreter  # noqa: F401
-        import flatbuffers  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"the litert target needs the package {error.name}", "pip install 'mnv2-export[litert]'"
-        ) from None
+    require("litert", "ai_edge_litert", "flatbuffers", cure="pip install 'mnv2-export[litert]'")
 
 
 def emit(

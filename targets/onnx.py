@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter.errors import ArtifactError, MissingDependencyError, UnsupportedError
+from exporter.errors import ArtifactError, UnsupportedError
 from exporter.files import write_atomic
 from exporter.graph import QuantizedGraph
 from exporter.metadata import METADATA_KEY, spec_from_text
@@ -23,6 +23,7 @@ from exporter.target import (
     LayerInfo,
     Runner,
     TensorInfo,
+    require,
 )
 from targets.onnx_model import build
 from targets.onnx_runner import OnnxRunner
@@ -38,13 +39,7 @@ INTEGER_KERNELS = {"QLinearConv", "QLinearAdd", "QLinearGlobalAveragePool", "QGe
 
 def check() -> None:
     """Raise MissingDependencyError unless onnx and onnxruntime are installed."""
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"the onnx target needs the package {error.name}", "pip install onnx onnxruntime"
-        ) from None
+    require("onnx", "onnx", "onnxruntime", cure="install mnv2-export again with its dependencies")
 
 
 def emit(

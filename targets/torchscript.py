@@ -27,12 +27,12 @@ from typing import Any
 
 import numpy as np
 
-from exporter.errors import ArtifactError, MissingDependencyError, UnsupportedError
+from exporter.errors import ArtifactError, UnsupportedError
 from exporter.files import size, write_atomic
 from exporter.graph import QuantizedGraph
 from exporter.metadata import LABELS_FILE, METADATA_KEY, labels_text, metadata_text, spec_from_text
 from exporter.spec import Precision
-from exporter.target import Contents, ExportOptions, LayerInfo, Runner, TensorInfo
+from exporter.target import Contents, ExportOptions, LayerInfo, Runner, TensorInfo, require
 
 METADATA_FILE = f"{METADATA_KEY}.json"
 LITE_SUFFIX = ".ptl"
@@ -45,12 +45,7 @@ WEIGHTED = {"aten::_convolution": "convolution", "aten::linear": "linear"}
 
 def check() -> None:
     """Raise MissingDependencyError without torch."""
-    try:
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"the torchscript target needs torch ({error})", "pip install torch"
-        ) from None
+    require("torchscript", "torch", cure="install mnv2-export again with its dependencies")
 
 
 def emit(

@@ -128,6 +128,24 @@ def test_quiet_says_nothing(tmp_path: Path) -> None:
     assert (result.exit_code, result.output) == (0, "")
 
 
+def test_a_target_that_is_not_installed_is_left_out_unless_named(tmp_path, monkeypatch) -> None:
+    """Without the extra, the default build says so and goes on; naming the target is an error."""
+    import importlib.util
+
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if "litert" in name else found(name, *a)
+    )
+    result = invoke("build", "--out", tmp_path / "b", "-p", "fp32", "-q")
+    if "left out litert" not in result.stderr:
+        pytest.fail(result.output)
+    assert (tmp_path / "b" / "model-fp32.onnx").is_file()
+    assert not (tmp_path / "b" / "model-fp32.tflite").exists()
+    named = invoke("build", "--out", tmp_path / "c", "-t", "litert")
+    assert named.exit_code == 6
+    assert "litert" in named.stderr
+
+
 def test_a_target_that_fails_leaves_the_others_and_exits_with_target(tmp_path: Path) -> None:
     """int8 needs iOS 17; the ONNX artifact is built all the same."""
     out = tmp_path / "b"

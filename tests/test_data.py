@@ -18,7 +18,7 @@ def test_two_photos_are_enough_and_share_no_pixel(tmp_path: Path) -> None:
     """The left part is dark, the right part bright: no image mixes the two."""
     for index in range(2):
         pixels = np.full((100, 200, 3), 10, np.uint8)
-        pixels[:, 140:] = 240
+        pixels[:, 100:] = 240
         Image.fromarray(pixels).save(tmp_path / f"{index}.png")
     images = load_image_set([tmp_path], CONTRACT, count=8)
     assert images.calibration.shape == (8, 48, 48, 3)

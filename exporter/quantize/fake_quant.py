@@ -32,7 +32,7 @@ from exporter.graph import (
     WeightedOp,
 )
 
-SAMPLES_PER_CALL = 4096
+HISTOGRAM_BINS = 2048  # eight per int8 step of the full range
 SMALLEST_SCALE = 2.0**-20  # of a channel whose weights are all zero
 
 
@@ -40,7 +40,8 @@ class Mode(Enum):
     """What a `FakeQuantize` does to what passes through it."""
 
     OFF = auto()
-    OBSERVE = auto()
+    RANGE = auto()  # observe the smallest and the largest value
+    HISTOGRAM = auto()  # count values between them
     ON = auto()
 
 
@@ -51,14 +52,18 @@ class FakeQuantize(nn.Module):
         super().__init__()
         self.mode = Mode.OFF
         self.qparams: QParams | None = None
-        self.samples: list[torch.Tensor] = []
         self.low = 0.0
         self.high = 0.0
+        self.histogram = torch.zeros(HISTOGRAM_BINS, dtype=torch.float64)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Any shape, unchanged in shape."""
-        if self.mode is Mode.OBSERVE:
-            self._observe(x.detach())
+        if self.mode is Mode.RANGE:
+            low, high = torch.aminmax(x.detach())
+            self.low, self.high = min(self.low, low.item()), max(self.high, high.item())
+        elif self.mode is Mode.HISTOGRAM:
+            counts = torch.histc(x.detach(), HISTOGRAM_BINS, self.low, self.high)
+            self.histogram += counts.double()
         if self.mode is not Mode.ON:
             return x
         if self.qparams is None:
@@ -66,15 +71,6 @@ class FakeQuantize(nn.Module):
         return torch.fake_quantize_per_tensor_affine(
             x, self.qparams.scale, self.qparams.zero_point, QMIN, QMAX
         )
-
-    def _observe(self, x: torch.Tensor) -> None:
-        flat = x.flatten()
-        low, high = torch.aminmax(flat)
-        self.low, self.high = min(self.low, low.item()), max(self.high, high.item())
-        # An even stride samples every image, channel and row alike and needs no random state.
-        # It is odd so that it does not fall into step with the power-of-two map sizes.
-        stride = max(1, flat.numel() // SAMPLES_PER_CALL) | 1
-        self.samples.append(flat[::stride].clone())
 
 
 class FusedLayer(nn.Module):

@@ -13,19 +13,22 @@ BATCH = 16
 STEPS = QMAX - QMIN
 SMALLEST_RANGE = 2.0**-12
 TIE_MARGIN = 1e-3  # of one int8 step; float32 noise in a normalized pixel is below 1e-4
-SHRINK_HIGH = np.linspace(0.3, 1.0, 29)
-SHRINK_LOW = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)  # of the low end, relative to the high end's
-MAX_MSE_SAMPLES = 50_000
+SHRINK = np.linspace(0.3, 1.0, 57)  # of the observed range
 
 
 def calibrate(network: FusedNetwork, images: torch.Tensor) -> None:
-    """Observe float activations on (n, 3, r, r) `images`, set every range, switch rounding on."""
-    network.set_mode(Mode.OBSERVE)
-    for start in range(0, len(images), BATCH):
-        network(images[start : start + BATCH])
+    """Observe float activations on (n, 3, r, r) `images`, set every range, switch rounding on.
+
+    Two passes, range and histogram, so that every value counts: a sample misses the rare large
+    values, and ranges fitted to it clip what other photos need (up to 16 dB lost, measured with
+    two photos).
+    """
+    for mode in (Mode.RANGE, Mode.HISTOGRAM):
+        network.set_mode(mode)
+        for start in range(0, len(images), BATCH):
+            network(images[start : start + BATCH])
     for quantizer in network.all_quantizers():
         quantizer.qparams = mse_qparams(quantizer)
-        quantizer.samples = []
     image = network.quantizer(network.graph.input.name)
     image.qparams = image_qparams(network.graph.spec.preprocess)
     network.set_mode(Mode.ON)
@@ -39,21 +42,18 @@ def affine_qparams(low: float, high: float) -> QParams:
 
 
 def mse_qparams(quantizer: FakeQuantize) -> QParams:
-    """The range among 29 (or 174, when values go below zero) that rounds observed samples best."""
-    values = torch.cat(quantizer.samples)
-    values = values[:: max(1, len(values) // MAX_MSE_SAMPLES)]
-    shrink_low = SHRINK_LOW if quantizer.low < 0 else (1.0,)
+    """The shrunken range whose rounding and clipping errors have the smallest mean square."""
+    low, high = quantizer.low, quantizer.high
+    counts = quantizer.histogram.numpy()
+    values = low + (np.arange(len(counts)) + 0.5) * (high - low) / len(counts)  # bin centers
     best: tuple[float, QParams] | None = None
-    for shrink in SHRINK_HIGH:
-        for extra in shrink_low:
-            low, high = quantizer.low * shrink * extra, quantizer.high * shrink
-            candidate = affine_qparams(low, high)
-            rounded = torch.fake_quantize_per_tensor_affine(
-                values, candidate.scale, candidate.zero_point, QMIN, QMAX
-            )
-            error = (rounded - values).square().mean().item()
-            if best is None or error < best[0]:
-                best = (error, candidate)
+    for shrink in SHRINK:
+        q = affine_qparams(low * shrink, high * shrink)
+        codes = np.clip(np.rint(values / q.scale) + q.zero_point, QMIN, QMAX)
+        rounded = (codes - q.zero_point) * q.scale
+        error = float((np.square(rounded - values) * counts).sum())
+        if best is None or error < best[0]:
+            best = (error, q)
     assert best is not None
     return best[1]
 

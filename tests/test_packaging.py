@@ -1,0 +1,68 @@
+"""The wheel, installed away from the repository, runs the main job."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--outdir", out, ROOT]
+    subprocess.run(command, check=True, capture_output=True)
+    return next(out.glob("*.whl"))
+
+
+def test_the_wheel_holds_what_it_needs_and_nothing_else(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.split("/")[0] for name in names}
+    assert tops == {"exporter", "targets", next(t for t in tops if t.endswith(".dist-info"))}
+    assert "exporter/demo/mobilenetv2_035_96.safetensors" in names
+    assert "exporter/demo/NOTICE.txt" in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    sources = {p.relative_to(ROOT).as_posix() for p in (ROOT / "exporter").rglob("*.py")}
+    assert sources <= set(names)
+    assert wheel.stat().st_size < 2_500_000
+
+
+def test_the_installed_wheel_builds(wheel: Path, tmp_path: Path) -> None:
+    """A venv of its own that borrows only this one's dependencies, run from an empty folder."""
+    home = tmp_path / "venv"
+    venv.create(home, with_pip=False)
+    site = next((home / "lib").glob("python*/site-packages"))
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    dependencies = next(p for p in sys.path if p.endswith("site-packages"))
+    (site / "dependencies.pth").write_text(dependencies + "\n")
+    run = [str(home / "bin" / "python"), "-m", "exporter"]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    where = "import exporter; print(exporter.__file__)"
+    located = subprocess.run(
+        [run[0], "-c", where], capture_output=True, text=True, cwd=tmp_path, check=True
+    )
+    assert str(home) in located.stdout
+    shown = subprocess.run(
+        [*run, "--help"], capture_output=True, text=True, cwd=tmp_path, env=environment, check=True
+    )
+    assert "verify" in shown.stdout
+    built = subprocess.run(
+        [*run, "build", "-t", "android", "-t", "onnx"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr
+    assert (tmp_path / "build" / "model-int8.pte").is_file()
