@@ -15,7 +15,6 @@ from exporter.events import (
     Event,
     Finished,
     Note,
-    StageFinished,
     StageStarted,
     TargetFailed,
 )
@@ -82,7 +81,7 @@ def build(build_request: BuildRequest) -> Iterator[Event]:
             build_request.request,
             needs_int8=any(precision is Precision.INT8 for _, precision in build_request.jobs),
         )
-        yield from _write_references(folder, reference)
+        _write_references(folder, reference)
         proved: list[Proved] = []
         failures: list[Failure] = []
         for target, precision in build_request.jobs:
@@ -107,18 +106,10 @@ def graph_name(precision: Precision) -> str:
     return f"model-{precision}.graph"
 
 
-def _write_references(folder: Path, reference: Reference) -> Iterator[Event]:
-    started = time.perf_counter()
-    yield StageStarted(stage="golden vectors")
+def _write_references(folder: Path, reference: Reference) -> None:
     for precision, graph in reference.graphs.items():
         save_graph(graph, folder / graph_name(precision))
     write_vectors(folder / FOLDER, reference.vectors, reference.expected)
-    count = len(reference.vectors.names)
-    yield StageFinished(
-        stage="golden vectors",
-        seconds=time.perf_counter() - started,
-        detail=f"{count} images, {len(reference.expected)} references",
-    )
 
 
 def _build_one(

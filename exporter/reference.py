@@ -79,16 +79,16 @@ def make_reference(request: Request, *, needs_int8: bool) -> Generator[Event, No
     checkpoint = yield from _load(request)
     spec = checkpoint.spec
     images = yield from _load_images(request, spec, needs_int8)
-    graph = yield from _fold(checkpoint, normalize(images.holdout[:2], spec.preprocess))
-    graphs = {Precision.FP32: graph}
     holdout = normalize(images.holdout, spec.preprocess)
-    float_logits = golden.run(graph, holdout)
+    graphs = {Precision.FP32: (yield from _fold(checkpoint, holdout[:2]))}
     if needs_int8:
-        graphs[Precision.INT8] = yield from _quantize(graph, images, holdout, float_logits)
+        graphs[Precision.INT8] = yield from _quantize(graphs[Precision.FP32], images, holdout)
+    started = time.perf_counter()
+    yield StageStarted(stage="references")
     vectors = make_vectors(images.holdout)
-    inputs = vector_images(vectors, graph)
+    inputs = vector_images(vectors, graphs[Precision.FP32])
     labeled = _labeled(request, spec)
-    return Reference(
+    reference = Reference(
         spec=spec,
         source=_source(request, checkpoint),
         calibration=_calibration(images) if needs_int8 else None,
@@ -97,10 +97,16 @@ def make_reference(request: Request, *, needs_int8: bool) -> Generator[Event, No
         images=inputs,
         expected=references(graphs, inputs),
         holdout=holdout,
-        float_logits=float_logits,
+        float_logits=golden.run(graphs[Precision.FP32], holdout),
         labeled=labeled,
-        float_accuracy=_float_accuracy(graph, labeled),
+        float_accuracy=_float_accuracy(graphs[Precision.FP32], labeled),
     )
+    yield StageFinished(
+        stage="references",
+        seconds=time.perf_counter() - started,
+        detail=f"{', '.join(reference.expected)} on {len(inputs)} golden vectors",
+    )
+    return reference
 
 
 def _load(request: Request) -> Generator[Event, None, Checkpoint]:
@@ -182,12 +188,12 @@ def _fold(checkpoint: Checkpoint, probe: np.ndarray) -> Generator[Event, None, Q
 
 
 def _quantize(
-    graph: QuantizedGraph, images: ImageSet, holdout: np.ndarray, float_logits: np.ndarray
+    graph: QuantizedGraph, images: ImageSet, holdout: np.ndarray
 ) -> Generator[Event, None, QuantizedGraph]:
     started = time.perf_counter()
     yield StageStarted(stage="quantize")
     quantized = quantize(graph, normalize(images.calibration, graph.spec.preprocess))
-    figures = quality(float_logits, golden.run(quantized, holdout))
+    figures = quality(golden.run(graph, holdout), golden.run(quantized, holdout))
     yield StageFinished(
         stage="quantize",
         seconds=time.perf_counter() - started,

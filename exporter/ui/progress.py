@@ -35,10 +35,14 @@ class Progress:
         self.rows: list[tuple[str, str, str]] = []  # stage, detail, seconds
         self.current: tuple[str, float] | None = None
         self.notes: list[str] = []
+        self.spinner = Spinner("dots")
         self.live = Live(
             console=self.console,
             get_renderable=self._table,
             refresh_per_second=REFRESH_PER_SECOND,
+            # Rich would print what libraries write to these; `quiet` swallows it instead.
+            redirect_stdout=False,
+            redirect_stderr=False,
         )
         self.is_live = self.console.is_terminal and not quiet
 
@@ -97,7 +101,7 @@ class Progress:
         self.console.print(f"  [dim]{escape(text)}[/]")
 
     def _table(self) -> RenderableType:
-        table = Table(box=None, pad_edge=False, show_header=False)
+        table = Table(box=None, pad_edge=False, show_header=False, expand=True)
         table.add_column(no_wrap=True)
         table.add_column(overflow="fold", ratio=1)
         table.add_column(justify="right", no_wrap=True)
@@ -106,7 +110,8 @@ class Progress:
         if self.current is not None:
             stage, started = self.current
             elapsed = f"[dim]{time.perf_counter() - started:.1f} s[/]"
-            table.add_row(Spinner("dots", text=escape(stage)), "", elapsed)
+            self.spinner.update(text=f"[bold]{escape(stage)}[/]")
+            table.add_row(self.spinner, "", elapsed)
         return table
 
 

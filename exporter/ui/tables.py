@@ -19,7 +19,7 @@ LARGEST_LAYERS = 12
 
 def print_summary(console: Console, manifest: Manifest) -> None:
     """The artifact table and the cross-target matrix."""
-    console.print("[italic]Artifacts, reloaded from disk[/]")
+    console.print("\n[italic]Artifacts, reloaded from disk[/]")
     console.print(_artifact_table(manifest))
     for precision in dict.fromkeys(a.precision for a in manifest.artifacts):
         records = [a for a in manifest.artifacts if a.precision is precision]
