@@ -185,15 +185,17 @@ def inspect(
 ) -> None:
     """Show what is inside: I/O, operations, delegation, size by layer, preprocessing, labels."""
     with session(as_json=as_json, verbose=verbose):
+        from exporter.costs import costs
         from exporter.inspection import inspect as run_inspect
         from exporter.ui import results
         from exporter.ui.tables import print_inspection
 
         found = run_inspect(artifact, _all_targets())
+        counted = None if found.spec is None else costs(found.spec)
         if as_json:
-            print_json(found)
+            print_json({"inspection": found, "costs": counted})
         else:
-            print_inspection(results(), found)
+            print_inspection(results(), found, counted)
 
 
 @app.command()

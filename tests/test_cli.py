@@ -66,11 +66,12 @@ def test_inspect_every_artifact(demo_build: DemoBuild, name: TargetName) -> None
     path = demo_build.folder / f"model-int8{TARGETS[name].suffix}"
     result = invoke("inspect", path)
     assert result.exit_code == 0, result.output
-    for expected in ("input", "delegation", "preprocessing", "labels", "parity when built"):
+    for expected in ("input", "delegation", "preprocessing", "labels", "multiply-adds", "parity"):
         assert expected in result.stdout
     document = json.loads(invoke("inspect", path, "--json").stdout)
-    assert document["contents"]["size_bytes"] > 100_000
-    assert document["spec"]["preprocess"]["crop_size"] == 96
+    assert document["inspection"]["contents"]["size_bytes"] > 100_000
+    assert document["inspection"]["spec"]["preprocess"]["crop_size"] == 96
+    assert document["costs"]["multiply_adds"] == 11_934_128 - 1280 * (1000 - 24)
 
 
 @pytest.mark.parametrize("name", [n for n in TargetName if n is not TargetName.IOS])

@@ -98,7 +98,7 @@ def _cell(outcome: Outcome, max_lsb: int | None, max_abs: float | None) -> str:
     return f"[{color}]{figure}[/]"
 
 
-def print_inspection(console: Console, found: Inspection) -> None:
+def print_inspection(console: Console, found: Inspection, counted: Costs | None) -> None:
     """Inputs and outputs, operations, delegation, largest layers, preprocessing, labels."""
     contents = found.contents
     console.print(f"[bold]{escape(contents.format)}[/], {megabytes(contents.size_bytes)}")
@@ -111,6 +111,8 @@ def print_inspection(console: Console, found: Inspection) -> None:
     console.print(_layer_table(contents))
     if found.spec is not None:
         _print_spec(console, found.spec, found.spec_origin)
+    if counted is not None:
+        console.print(counts_text(counted))
     for note in contents.notes:
         console.print(f"[dim]{escape(note)}[/]")
 
@@ -159,7 +161,10 @@ def preprocess_text(contract: Preprocess) -> str:
     if contract.resize_rule is ResizeRule.STRETCH:
         resize = f"{contract.resize_filter} stretch to {contract.resize_size}"
     scale, bias = contract.affine()
-    affine = "; ".join(f"u * {s:.9g} + {b:.9g}" for s, b in zip(scale, bias, strict=True))
+    affine = "; ".join(
+        f"u * {s:.9g} {'-' if b < 0 else '+'} {abs(b):.9g}"
+        for s, b in zip(scale, bias, strict=True)
+    )
     if len(set(zip(scale.tolist(), bias.tolist(), strict=True))) == 1:
         affine = affine.split(";")[0]
     return f"{resize}, crop {contract.crop_size}, {contract.channel_order}, {affine}"
@@ -179,9 +184,14 @@ def print_costs(console: Console, spec: ModelSpec, counted: Costs) -> None:
     console.print(table)
     console.print(
         f"MobileNetV2 {spec.width:g} at {spec.resolution} px, {spec.classes} classes: "
-        f"[bold]{counted.parameters:,}[/] parameters, "
-        f"[bold]{counted.multiply_adds / 1e6:.3f} M[/] multiply-adds"
+        + counts_text(counted)
     )
+
+
+def counts_text(counted: Costs) -> str:
+    """Totals as papers give them."""
+    millions = f"{counted.multiply_adds / 1e6:.3f} M"
+    return f"[bold]{counted.parameters:,}[/] parameters, [bold]{millions}[/] multiply-adds"
 
 
 def print_predictions(console: Console, predictions: list[Prediction]) -> None:
