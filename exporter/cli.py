@@ -153,7 +153,9 @@ def build(
             out=out,
             command=_command_line(),
         )
-        manifest = watch(run_build(request), stream, as_json=as_json, silent=silent)
+        manifest = watch(
+            run_build(request), stream, as_json=as_json, silent=silent, verbose=verbose
+        )
         if not (as_json or silent):
             count = len(manifest.artifacts)
             typer.echo(f"Wrote {count} artifacts to {out}.")
@@ -174,7 +176,7 @@ def verify(
         from exporter.verify import verify as run_verify
 
         events = run_verify(directory, _all_targets())
-        judge_parity(watch(events, stream, as_json=as_json, silent=silent))
+        judge_parity(watch(events, stream, as_json=as_json, silent=silent, verbose=verbose))
 
 
 @app.command()
@@ -184,14 +186,17 @@ def inspect(
     verbose: Verbose = False,
 ) -> None:
     """Show what is inside: I/O, operations, delegation, size by layer, preprocessing, labels."""
-    with session(as_json=as_json, verbose=verbose):
-        from exporter.costs import costs
-        from exporter.inspection import inspect as run_inspect
+    with session(as_json=as_json, verbose=verbose) as stream:
         from exporter.ui import results
+        from exporter.ui.progress import busy
         from exporter.ui.tables import print_inspection
 
-        found = run_inspect(artifact, _all_targets())
-        counted = None if found.spec is None else costs(found.spec)
+        with busy(stream, f"reading {artifact.name}"):
+            from exporter.costs import costs
+            from exporter.inspection import inspect as run_inspect
+
+            found = run_inspect(artifact, _all_targets())
+            counted = None if found.spec is None else costs(found.spec)
         if as_json:
             print_json({"inspection": found, "costs": counted})
         else:
@@ -207,12 +212,15 @@ def predict(
     verbose: Verbose = False,
 ) -> None:
     """Classify images with any artifact that runs on this machine."""
-    with session(as_json=as_json, verbose=verbose):
-        from exporter.inspection import predict as run_predict
+    with session(as_json=as_json, verbose=verbose) as stream:
         from exporter.ui import results
+        from exporter.ui.progress import busy
         from exporter.ui.tables import print_predictions
 
-        predictions = run_predict(artifact, images, _all_targets(), top)
+        with busy(stream, f"loading {artifact.name}"):
+            from exporter.inspection import predict as run_predict
+
+            predictions = run_predict(artifact, images, _all_targets(), top)
         if as_json:
             print_json(predictions)
         else:
@@ -243,10 +251,10 @@ def describe(
     verbose: Verbose = False,
 ) -> None:
     """Count parameters and multiply-adds of a MobileNetV2 of any width and resolution."""
-    with session(as_json=as_json, verbose=verbose):
-        from exporter.costs import costs
+    with session(as_json=as_json, verbose=verbose) as stream:
         from exporter.spec import HeadLayer, ModelSpec, torchvision_preprocess
         from exporter.ui import results
+        from exporter.ui.progress import busy
         from exporter.ui.tables import print_costs
 
         spec = ModelSpec(
@@ -256,10 +264,14 @@ def describe(
             padding=padding,
             preprocess=torchvision_preprocess(resolution),
         )
+        with busy(stream, "counting"):
+            from exporter.costs import costs
+
+            counted = costs(spec)
         if as_json:
-            print_json(costs(spec))
+            print_json(counted)
         else:
-            print_costs(results(), spec, costs(spec))
+            print_costs(results(), spec, counted)
 
 
 def _jobs(

@@ -45,6 +45,7 @@ class TargetFailed:
 
     failure: Failure
     hint: str = ""
+    trace: str = ""  # of an unexpected error
 
 
 @dataclass(frozen=True, kw_only=True)

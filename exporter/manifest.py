@@ -17,8 +17,8 @@ from typing import Any
 
 from exporter.errors import ArtifactError
 from exporter.files import write_atomic
-from exporter.parity import Accuracy, Outcome, Pair, Parity, Quality
 from exporter.spec import ModelSpec, Precision
+from exporter.verdicts import Accuracy, Outcome, Pair, Parity, Quality
 
 FILE_NAME = "manifest.json"
 SCHEMA_VERSION = 1

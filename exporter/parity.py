@@ -7,98 +7,21 @@ the golden can still be a poor model.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import StrEnum
-
 import numpy as np
 
 from exporter import golden
 from exporter.graph import QuantizedGraph
 from exporter.spec import Precision, Rules
 from exporter.target import Runner
-
-
-class Outcome(StrEnum):
-    """The verdict on one artifact or on one pair."""
-
-    SAME = "same"
-    DRIFTED = "drifted"
-    NOT_RUN = "not run"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tolerance:
-    """How far logits may be from the reference, with the reason for the figure."""
-
-    name: str
-    min_sqnr_db: float  # infinity demands equality of every bit
-    why: str
-
-
-EXACT = Tolerance(
-    name="EXACT",
-    min_sqnr_db=float("inf"),
-    why="integers have one right answer: 0 LSB, every bit of the dequantized logits",
+from exporter.verdicts import (
+    TOLERANCES,
+    Accuracy,
+    Outcome,
+    Pair,
+    Parity,
+    Quality,
+    Tolerance,
 )
-FP32 = Tolerance(
-    name="FP32",
-    min_sqnr_db=100.0,
-    why="kernels sum float32 in different orders: 115-135 dB measured on trained weights",
-)
-FP16 = Tolerance(
-    name="FP16",
-    min_sqnr_db=40.0,
-    why="11-bit significands through 53 layers: 50-60 dB measured on trained weights",
-)
-TOLERANCES = {Precision.INT8: EXACT, Precision.FP32: FP32, Precision.FP16: FP16}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parity:
-    """One comparison. Figures are None when nothing ran."""
-
-    outcome: Outcome
-    tolerance: str
-    images: int = 0
-    max_lsb: int | None = None  # int8 only, in steps of the logits' scale
-    max_abs: float | None = None  # largest |difference of logits|
-    sqnr_db: float | None = None  # None also when equal: the ratio is infinite
-    reason: str = ""  # why it did not run, or where it drifted
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pair:
-    """Two artifacts of one precision, compared with each other."""
-
-    a: str
-    b: str
-    outcome: Outcome
-    max_lsb: int | None = None
-    max_abs: float | None = None
-    exact_images: float | None = None  # share of images with equal logits
-    top1_agreement: float | None = None
-    reason: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Quality:
-    """Logits against the float model's, on real images."""
-
-    images: int
-    sqnr_db: float
-    top1_agreement: float
-    kl: float  # mean KL(float || this) of the softmax, nats
-    max_abs: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Accuracy:
-    """Against true labels."""
-
-    images: int
-    top1: float
-    top5: float
 
 
 def compare(
@@ -221,8 +144,3 @@ def accuracy(logits: np.ndarray, labels: np.ndarray) -> Accuracy:
 def _log_softmax(logits: np.ndarray) -> np.ndarray:
     shifted = logits.astype(np.float64) - logits.max(1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(1, keepdims=True)))
-
-
-def verdicts(parities: Mapping[str, Parity]) -> dict[str, int]:
-    """How many artifacts have each outcome."""
-    return {str(o): sum(p.outcome is o for p in parities.values()) for o in Outcome}

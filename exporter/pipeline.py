@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+import traceback
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,10 +88,10 @@ def build(build_request: BuildRequest) -> Iterator[Event]:
         for target, precision in build_request.jobs:
             try:
                 proved += yield from _build_one(build_request, target, precision, reference, folder)
-            except ExportError as error:
-                failure = Failure(target=target.info.name, precision=precision, error=error.message)
-                failures.append(failure)
-                yield TargetFailed(failure=failure, hint=error.hint)
+            except Exception as error:  # one SDK's bug must not stop the other targets
+                failed = _failed(target, precision, error)
+                failures.append(failed.failure)
+                yield failed
         manifest = _manifest(build_request, reference, folder, proved, failures)
         write_manifest(manifest, folder)
     yield Finished(manifest=manifest)
@@ -104,6 +105,19 @@ def artifact_name(target: Target, precision: Precision) -> str:
 def graph_name(precision: Precision) -> str:
     """File name of a reference graph in the build directory."""
     return f"model-{precision}.graph"
+
+
+def _failed(target: Target, precision: Precision, error: Exception) -> TargetFailed:
+    """An expected failure says it all; of any other the traceback is kept for `--verbose`."""
+    name, expected = target.info.name, isinstance(error, ExportError)
+    message = (
+        error.message if isinstance(error, ExportError) else f"{type(error).__name__}: {error}"
+    )
+    return TargetFailed(
+        failure=Failure(target=name, precision=precision, error=message),
+        hint=error.hint if isinstance(error, ExportError) else "this is a bug: see --verbose",
+        trace="" if expected else "".join(traceback.format_exception(error)),
+    )
 
 
 def _write_references(folder: Path, reference: Reference) -> None:

@@ -13,19 +13,10 @@ from exporter.errors import ExportError
 from exporter.files import sha256, size
 from exporter.graph import QuantizedGraph
 from exporter.manifest import ArtifactRecord
-from exporter.parity import (
-    TOLERANCES,
-    Outcome,
-    Pair,
-    Parity,
-    accuracy,
-    compare,
-    compare_pair,
-    first_divergence,
-    quality,
-)
+from exporter.parity import accuracy, compare, compare_pair, first_divergence, quality
 from exporter.spec import Precision, Rules
 from exporter.target import CannotRunError, Runner, Target
+from exporter.verdicts import TOLERANCES, Outcome, Pair, Parity
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -20,12 +20,13 @@ from exporter.events import Event, Note, StageFinished, StageStarted
 from exporter.fold import fold
 from exporter.graph import QuantizedGraph
 from exporter.manifest import Calibration, Source
-from exporter.parity import FP32, Accuracy, accuracy, quality, sqnr_db
+from exporter.parity import accuracy, quality, sqnr_db
 from exporter.preprocess import normalize
 from exporter.proof import Evidence, Labeled
 from exporter.quantize import quantize
 from exporter.spec import ModelSpec, Precision, Rules
 from exporter.vectors import Vectors, make_vectors, reference_key, references, vector_images
+from exporter.verdicts import FP32, Accuracy
 
 DEMO = "demo"
 

@@ -40,9 +40,11 @@ def session(*, as_json: bool, verbose: bool) -> Iterator[TextIO]:
         raise typer.Exit(error.exit_code) from None
 
 
-def watch(events: Iterator[Event], stream: TextIO, *, as_json: bool, silent: bool) -> Manifest:
+def watch(
+    events: Iterator[Event], stream: TextIO, *, as_json: bool, silent: bool, verbose: bool
+) -> Manifest:
     """Show events as they come; prints the result and returns its manifest."""
-    from exporter.events import ArtifactChecked, Finished, StageFinished
+    from exporter.events import ArtifactChecked, Finished, StageFinished, TargetFailed
     from exporter.manifest import to_json
     from exporter.ui import results
     from exporter.ui.progress import Progress
@@ -53,6 +55,8 @@ def watch(events: Iterator[Event], stream: TextIO, *, as_json: bool, silent: boo
     with Progress(stream, quiet=as_json or silent) as progress:
         for event in events:
             progress.show(event)
+            if verbose and isinstance(event, TargetFailed):
+                stream.write(event.trace)
             if isinstance(event, StageFinished):
                 timings[event.stage] = {"seconds": event.seconds}
             elif isinstance(event, ArtifactChecked):

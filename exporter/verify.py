@@ -15,12 +15,13 @@ from exporter.files import sha256
 from exporter.graph import QuantizedGraph
 from exporter.graph_file import load_graph
 from exporter.manifest import ArtifactRecord, Manifest, read_manifest
-from exporter.parity import EXACT, FP32, Outcome, compare
+from exporter.parity import compare
 from exporter.proof import Evidence, Proved, all_pairs, prove
 from exporter.spec import Precision
 from exporter.target import Target
 from exporter.threads import one_thread
 from exporter.vectors import FOLDER, read_vectors, reference_key, references, vector_images
+from exporter.verdicts import EXACT, FP32, Outcome
 
 
 def verify(folder: Path, targets: Mapping[str, Target]) -> Iterator[Event]:

@@ -39,6 +39,7 @@ class FakeRunner:
 class FakeBackend:
     error: float = 0.0
     fails: bool = False
+    crashes: bool = False
     cannot_run: bool = False
     missing: bool = False
 
@@ -51,6 +52,8 @@ class FakeBackend:
     ) -> tuple[str, ...]:
         if self.fails:
             raise UnsupportedError("fake cannot do this", "try another")
+        if self.crashes:
+            raise ZeroDivisionError("out of cheese")
         save_graph(graph, path)
         return ("a note",)
 

@@ -9,9 +9,10 @@ from graphs import ONE_LAYER, TWO_LAYERS, make_graphs, replace_op, sample_images
 from exporter import golden
 from exporter.errors import ArtifactError
 from exporter.graph import Conv, QuantizedGraph
-from exporter.parity import FP32, sqnr_db
+from exporter.parity import sqnr_db
 from exporter.spec import PaddingStyle, Precision
 from exporter.target import ExportOptions, Lowering
+from exporter.verdicts import FP32
 from targets import android
 
 CASES = [

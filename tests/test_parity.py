@@ -7,18 +7,9 @@ import pytest
 from graphs import make_graphs, sample_images
 
 from exporter import golden
-from exporter.parity import (
-    EXACT,
-    FP32,
-    Outcome,
-    accuracy,
-    compare,
-    compare_pair,
-    first_divergence,
-    quality,
-    sqnr_db,
-)
+from exporter.parity import accuracy, compare, compare_pair, first_divergence, quality, sqnr_db
 from exporter.spec import Precision, Rules
+from exporter.verdicts import EXACT, FP32, Outcome
 
 STEP = 0.25
 LOGITS = (np.random.default_rng(0).integers(-50, 50, (8, 5)) * STEP).astype(np.float32)

@@ -12,11 +12,11 @@ from exporter.checkpoints import Overrides, save_checkpoint
 from exporter.errors import ArtifactError, DataError, MissingDependencyError, UnsupportedError
 from exporter.events import ArtifactChecked, Event, Finished, TargetFailed
 from exporter.manifest import Manifest, read_manifest
-from exporter.parity import Outcome
 from exporter.pipeline import BuildRequest, build, jobs_for, offered_jobs
 from exporter.reference import Request
 from exporter.spec import PaddingStyle, Precision
 from exporter.target import Target
+from exporter.verdicts import Outcome
 from exporter.verify import verify
 
 BOTH = (Precision.INT8, Precision.FP32)
@@ -115,6 +115,16 @@ def test_a_failing_target_does_not_stop_the_others(checkpoint, photos, tmp_path)
     manifest = manifest_of(events)
     assert [a.target for a in manifest.artifacts] == ["fake"]
     assert manifest.failures[0].error == "fake cannot do this"
+
+
+def test_a_bug_in_one_sdk_does_not_stop_the_others(checkpoint, photos, tmp_path) -> None:
+    events = run(
+        checkpoint, photos, tmp_path / "b", fake_target("bad", crashes=True), fake_target()
+    )
+    (failed,) = (e for e in events if isinstance(e, TargetFailed))
+    assert failed.failure.error == "ZeroDivisionError: out of cheese"
+    assert "fakes.py" in failed.trace
+    assert [a.target for a in manifest_of(events).artifacts] == ["fake"]
 
 
 def test_a_precision_that_a_named_target_lacks_is_refused_up_front() -> None:

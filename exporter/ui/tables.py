@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from exporter.costs import Costs
-from exporter.inspection import Inspection, Prediction
 from exporter.manifest import ArtifactRecord, Manifest
-from exporter.parity import Outcome
 from exporter.spec import ModelSpec, Preprocess, ResizeRule
 from exporter.target import Contents, TargetInfo
 from exporter.ui.text import STYLES, megabytes, verdict
+from exporter.verdicts import Outcome
+
+if TYPE_CHECKING:
+    from exporter.costs import Costs
+    from exporter.inspection import Inspection, Prediction
 
 LARGEST_LAYERS = 12
 

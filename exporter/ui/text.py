@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.markup import escape
 
-from exporter.parity import Outcome, Parity
+from exporter.verdicts import Outcome, Parity
 
 STYLES = {Outcome.SAME: "green", Outcome.DRIFTED: "bold red", Outcome.NOT_RUN: "yellow"}
 
