@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Generator
 from dataclasses import dataclass, field
@@ -149,8 +150,14 @@ def _load_images(
     return images
 
 
+@functools.cache
+def _demo_pictures() -> tuple[np.ndarray, np.ndarray]:
+    """The demo's test split, composed once."""
+    return demo.test_images()
+
+
 def _demo_images() -> ImageSet:
-    pixels, _ = demo.test_images()
+    pixels, _ = _demo_pictures()
     chosen = np.linspace(0, len(pixels) - 1, HOLDOUT_COUNT).astype(int)
     return ImageSet(
         calibration=demo.calibration_images(CALIBRATION_COUNT),
@@ -208,7 +215,7 @@ def _labeled(request: Request, spec: ModelSpec) -> Labeled | None:
     """The demo's test split: a style and backgrounds that training never saw."""
     if request.checkpoint is not None:
         return None
-    pixels, labels = demo.test_images()
+    pixels, labels = _demo_pictures()
     return Labeled(images=normalize(pixels, spec.preprocess), labels=labels)
 
 

@@ -1,7 +1,7 @@
 """A QuantizedGraph as an XNNPACK delegate payload, built through ExecuTorch's own schema classes.
 
-The stock lowering spends 14-20 CPU-seconds re-interpreting a traced program to arrive at these
-few hundred records; here they are written down directly, in the order and numbering that the
+The stock lowering re-interprets a traced program many times to arrive at these few hundred
+records; here they are written down directly, in the order and numbering that the
 stock lowering gives them, so that the bytes are equal (tests/test_android_stock.py). What fixes
 the bytes:
 

@@ -1,7 +1,7 @@
 """Streaming bias correction: one pass removes the mean error that rounding leaves in every layer.
 
-Weight rounding shifts a channel's mean output (in MobileNetV2 two layers alone cause two thirds of
-the noise this way). Float and quantized activations walk through the network in lockstep; each
+Weight rounding shifts a channel's mean output, which costs MobileNetV2 more than the noise around
+it. Float and quantized activations walk through the network in lockstep; each
 layer's bias absorbs the difference of their means before the next layer sees it. The idea is that
 of Nagel et al. 2019 (data-free quantization, section 4.2), measured on images instead of derived
 from batch norm, and applied in order so that each layer also corrects its input's error.

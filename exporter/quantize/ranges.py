@@ -20,8 +20,7 @@ def calibrate(network: FusedNetwork, images: torch.Tensor) -> None:
     """Observe float activations on (n, 3, r, r) `images`, set every range, switch rounding on.
 
     Two passes, range and histogram, so that every value counts: a sample misses the rare large
-    values, and ranges fitted to it clip what other photos need (up to 16 dB lost, measured with
-    two photos).
+    values, and ranges fitted to it clip what other photos need.
     """
     for mode in (Mode.RANGE, Mode.HISTOGRAM):
         network.set_mode(mode)
