@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from exporter.errors import ALL_ERRORS, ExportError
-from exporter.session import judge_failures, judge_parity, print_json, session, watch
+from exporter.session import drift, failures, session
 from exporter.spec import PaddingStyle, Precision
 from exporter.target import DeploymentTarget, ExportOptions, IoType, Lowering, Target
 from targets import TARGETS, TargetName, get
@@ -125,13 +125,27 @@ def build(
     verbose: Verbose = False,
 ) -> None:
     """Build artifacts for every target and prove that each is the same model."""
-    with session(as_json=as_json, verbose=verbose) as stream:
+    with session(as_json=as_json, verbose=verbose, silent=silent) as current:
         from exporter.checkpoints import Overrides
-        from exporter.options import read_batch, read_labels, read_preprocess
+        from exporter.options import (
+            check_ownership,
+            read_batch,
+            read_labels,
+            read_preprocess,
+        )
         from exporter.pipeline import BuildRequest
         from exporter.pipeline import build as run_build
         from exporter.reference import Request
 
+        options = ExportOptions(
+            lowering=lowering,
+            io=io,
+            softmax=softmax,
+            deployment_target=deployment_target,
+            batch=read_batch(batch),
+        )
+        jobs = _jobs(target, precision or [Precision.INT8], current.stream)
+        check_ownership(options, [job[0].info.name for job in jobs])
         request = BuildRequest(
             request=Request(
                 checkpoint=checkpoint,
@@ -142,26 +156,14 @@ def build(
                 ),
                 calibration=tuple(calibration or ()),
             ),
-            jobs=_jobs(target, precision or [Precision.INT8], stream),
-            options=ExportOptions(
-                lowering=lowering,
-                io=io,
-                softmax=softmax,
-                deployment_target=deployment_target,
-                batch=read_batch(batch),
-            ),
+            jobs=jobs,
+            options=options,
             out=out,
             command=_command_line(),
         )
-        manifest = watch(
-            run_build(request), stream, as_json=as_json, silent=silent, verbose=verbose
-        )
+        current.watch(run_build(request), drift, failures)
         if not (as_json or silent):
-            count = len(manifest.artifacts)
-            typer.echo(f"Wrote {count} artifacts to {out}.")
-            typer.echo(f"Prove them again: mnv2-export verify {out}")
-        judge_parity(manifest)
-        judge_failures(manifest)
+            typer.echo(f"Wrote {out}. Prove it again: mnv2-export verify {out}")
 
 
 @app.command()
@@ -172,11 +174,10 @@ def verify(
     verbose: Verbose = False,
 ) -> None:
     """Re-run parity on what is on disk; the exit code tells."""
-    with session(as_json=as_json, verbose=verbose) as stream:
+    with session(as_json=as_json, verbose=verbose, silent=silent) as current:
         from exporter.verify import verify as run_verify
 
-        events = run_verify(directory, _all_targets())
-        judge_parity(watch(events, stream, as_json=as_json, silent=silent, verbose=verbose))
+        current.watch(run_verify(directory, _all_targets()), drift)
 
 
 @app.command()
@@ -186,19 +187,19 @@ def inspect(
     verbose: Verbose = False,
 ) -> None:
     """Show what is inside: I/O, operations, delegation, size by layer, preprocessing, labels."""
-    with session(as_json=as_json, verbose=verbose) as stream:
+    with session(as_json=as_json, verbose=verbose) as current:
         from exporter.ui import results
         from exporter.ui.progress import busy
         from exporter.ui.tables import print_inspection
 
-        with busy(stream, f"reading {artifact.name}"):
+        with busy(current.stream, f"reading {artifact.name}"):
             from exporter.costs import costs
             from exporter.inspection import inspect as run_inspect
 
             found = run_inspect(artifact, _all_targets())
             counted = None if found.spec is None else costs(found.spec)
         if as_json:
-            print_json({"inspection": found, "costs": counted})
+            current.print_json({"inspection": found, "costs": counted})
         else:
             print_inspection(results(), found, counted)
 
@@ -212,31 +213,31 @@ def predict(
     verbose: Verbose = False,
 ) -> None:
     """Classify images with any artifact that runs on this machine."""
-    with session(as_json=as_json, verbose=verbose) as stream:
+    with session(as_json=as_json, verbose=verbose) as current:
         from exporter.ui import results
         from exporter.ui.progress import busy
         from exporter.ui.tables import print_predictions
 
-        with busy(stream, f"loading {artifact.name}"):
+        with busy(current.stream, f"loading {artifact.name}"):
             from exporter.inspection import predict as run_predict
 
             predictions = run_predict(artifact, images, _all_targets(), top)
         if as_json:
-            print_json(predictions)
+            current.print_json(predictions)
         else:
             print_predictions(results(), predictions)
 
 
 @app.command()
-def targets(as_json: Json = False) -> None:
+def targets(as_json: Json = False, verbose: Verbose = False) -> None:
     """List the targets: format, precision, where they run, what they need."""
-    with session(as_json=as_json, verbose=False):
+    with session(as_json=as_json, verbose=verbose) as current:
         from exporter.ui import results
         from exporter.ui.tables import print_targets
 
         rows = [(TARGETS[name], _missing(name)) for name in TargetName]
         if as_json:
-            print_json([{"info": info, "missing": missing} for info, missing in rows])
+            current.print_json([{"info": info, "missing": missing} for info, missing in rows])
         else:
             print_targets(results(), rows)
 
@@ -251,7 +252,7 @@ def describe(
     verbose: Verbose = False,
 ) -> None:
     """Count parameters and multiply-adds of a MobileNetV2 of any width and resolution."""
-    with session(as_json=as_json, verbose=verbose) as stream:
+    with session(as_json=as_json, verbose=verbose) as current:
         from exporter.spec import HeadLayer, ModelSpec, torchvision_preprocess
         from exporter.ui import results
         from exporter.ui.progress import busy
@@ -264,12 +265,12 @@ def describe(
             padding=padding,
             preprocess=torchvision_preprocess(resolution),
         )
-        with busy(stream, "counting"):
+        with busy(current.stream, "counting"):
             from exporter.costs import costs
 
             counted = costs(spec)
         if as_json:
-            print_json(counted)
+            current.print_json(counted)
         else:
             print_costs(results(), spec, counted)
 
@@ -280,8 +281,9 @@ def _jobs(
     """Named targets must do all that is asked; unnamed ones do what they can, if installed."""
     from exporter.pipeline import jobs_for, offered_jobs
 
+    precisions = list(dict.fromkeys(precisions))
     if named:
-        return jobs_for([get(name) for name in named], precisions)
+        return jobs_for([get(name) for name in dict.fromkeys(named)], precisions)
     missing = {name: _missing(name) for name in TargetName}
     for name, cure in missing.items():
         if cure:

@@ -20,6 +20,8 @@ HOLDOUT_COUNT = 32
 MIN_PHOTOS_TO_SPLIT = 10  # below it whole photos are too few to hold out; their parts are split
 HOLDOUT_EVERY = 5
 MAX_UNREADABLE = 0.1  # of all files; more means a wrong folder rather than a bad file
+KEPT_SIDES = 3  # of the network's input, kept of a photo's shorter side to take crops from
+SMALLEST_PHOTO = 8  # pixels
 SMALLEST_CROP = 0.35  # of the shorter side, and never upscaled if the photo allows it
 
 
@@ -46,7 +48,7 @@ def find_images(paths: Iterable[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found += [p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()]
+            found += [p for p in path.rglob("*") if _is_photo(p)]
         elif path.exists():
             found.append(path)
         else:
@@ -55,6 +57,12 @@ def find_images(paths: Iterable[Path]) -> list[Path]:
         names = ", ".join(str(p) for p in paths)
         raise DataError(f"{names}: no images found", f"looked for {' '.join(sorted(SUFFIXES))}")
     return sorted(set(found))
+
+
+def _is_photo(path: Path) -> bool:
+    """Not a hidden file, and not one of the golden images that a build has left there."""
+    ours = path.parent.name == "golden" and (path.parent / "expected.json").exists()
+    return path.suffix.lower() in SUFFIXES and path.is_file() and path.name[0] != "." and not ours
 
 
 def load_image_set(
@@ -67,14 +75,15 @@ def load_image_set(
     that two photos are enough to start with. Raises DataError when too many files are unreadable.
     """
     files = find_images(paths)
-    photos, notes = _read_all(files, 2 * count)
+    photos, notes = _read_all(files, contract, 2 * count)
     if len(photos) >= MIN_PHOTOS_TO_SPLIT:
         held = photos[HOLDOUT_EVERY - 1 :: HOLDOUT_EVERY]
         used = [p for i, p in enumerate(photos) if i % HOLDOUT_EVERY != HOLDOUT_EVERY - 1]
         how = f"{len(used)} photos to calibrate, {len(held)} held out"
     else:
-        used, held = ([_half(p, i) for p in photos] for i in (0, 1))
-        how = f"{len(photos)} photos, one half of each to calibrate, the other held out"
+        used, held = ([_half(p, i, contract) for p in photos] for i in (0, 1))
+        plural = "photo" if len(photos) == 1 else "photos"
+        how = f"{len(photos)} {plural}, one half of each to calibrate, the other held out"
     return ImageSet(
         calibration=_fill(used, count, contract, seed=0),
         holdout=_fill(held, HOLDOUT_COUNT, contract, seed=1),
@@ -83,14 +92,36 @@ def load_image_set(
     )
 
 
-def _read_all(files: list[Path], limit: int) -> tuple[list[Image.Image], tuple[str, ...]]:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Photo:
+    """What is kept of a decoded file: megabytes at most, however many megapixels it had."""
+
+    pixels: np.ndarray  # by the contract, from the original
+    reduced: Image.Image  # to take crops from
+
+
+def _keep(image: Image.Image, contract: Preprocess) -> _Photo:
+    factor = KEPT_SIDES * contract.crop_size / min(image.size)
+    reduced = image
+    if factor < 1.0:
+        size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
+        reduced = image.resize(size, Image.Resampling.BICUBIC)
+    return _Photo(pixels=to_pixels(image, contract), reduced=reduced)
+
+
+def _read_all(
+    files: list[Path], contract: Preprocess, limit: int
+) -> tuple[list[_Photo], tuple[str, ...]]:
     """Decode up to `limit` files, evenly chosen; name the unreadable ones."""
     if len(files) > limit:
         files = [files[i * len(files) // limit] for i in range(limit)]
     photos, bad = [], []
     for file in files:
         try:
-            photos.append(read_image(file))
+            image = read_image(file)
+            if min(image.size) < SMALLEST_PHOTO:
+                raise DataError(f"{file}: {image.width} x {image.height} pixels are no photo")
+            photos.append(_keep(image, contract))
         except DataError as error:
             bad.append(error.message)
     if len(bad) > MAX_UNREADABLE * len(files):
@@ -101,22 +132,26 @@ def _read_all(files: list[Path], limit: int) -> tuple[list[Image.Image], tuple[s
     return photos, tuple(f"skipped {message}" for message in bad)
 
 
-def _half(photo: Image.Image, which: int) -> Image.Image:
+def _half(photo: _Photo, which: int, contract: Preprocess) -> _Photo:
     """The first (0) or second (1) half of a photo along its longer side."""
-    width, height = photo.size
+    image = photo.reduced
+    width, height = image.size
     if width >= height:
         cut = width // 2
-        return photo.crop((0, 0, cut, height) if which == 0 else (cut, 0, width, height))
-    cut = height // 2
-    return photo.crop((0, 0, width, cut) if which == 0 else (0, cut, width, height))
+        box = (0, 0, cut, height) if which == 0 else (cut, 0, width, height)
+    else:
+        cut = height // 2
+        box = (0, 0, width, cut) if which == 0 else (0, cut, width, height)
+    half = image.crop(box)
+    return _Photo(pixels=to_pixels(half, contract), reduced=half)
 
 
-def _fill(photos: list[Image.Image], count: int, contract: Preprocess, seed: int) -> np.ndarray:
+def _fill(photos: list[_Photo], count: int, contract: Preprocess, seed: int) -> np.ndarray:
     """`count` images: the photos themselves, then random square crops of them in turn."""
     random = np.random.Generator(np.random.PCG64(seed))
-    images = [to_pixels(photo, contract) for photo in photos[:count]]
+    images = [photo.pixels for photo in photos[:count]]
     while len(images) < count:
-        photo = photos[len(images) % len(photos)]
+        photo = photos[len(images) % len(photos)].reduced
         images.append(to_pixels(_random_crop(photo, contract.crop_size, random), contract))
     return np.stack(images)
 

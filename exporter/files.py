@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from exporter.errors import ArtifactError
@@ -34,34 +34,52 @@ def staged(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def replace_directory(path: Path, marker: str) -> Iterator[Path]:
+def replace_directory(path: Path, why_not: Callable[[Path], str]) -> Iterator[Path]:
     """A fresh directory that takes the place of `path` when the block succeeds, else vanishes.
 
-    An existing directory is replaced only if it is empty or holds a file named `marker`, that is,
-    if an earlier run wrote it; otherwise ArtifactError. It stays untouched until the swap.
+    A directory that holds something is replaced only if `why_not` finds no reason against it; it
+    stays untouched until the swap, and comes back if the swap fails. Raises ArtifactError.
     """
     path = path.absolute()
-    if path.exists() and not path.is_dir():
-        raise ArtifactError(f"{path}: exists and is not a directory", "choose another --out")
-    if path.is_dir() and any(path.iterdir()) and not (path / marker).is_file():
-        raise ArtifactError(
-            f"{path}: not empty, and not an earlier build (no {marker})",
-            "choose another --out, or empty it",
-        )
+    _check_replaceable(path, why_not)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     except OSError as error:
         raise ArtifactError(f"{path}: cannot be created ({error.strerror})") from None
     try:
-        fresh, old = folder / "new", folder / "old"
+        fresh = folder / "new"
         fresh.mkdir()
         yield fresh
-        if path.exists():
-            path.rename(old)
-        fresh.rename(path)
+        _swap(fresh, path, folder / "old")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_replaceable(path: Path, why_not: Callable[[Path], str]) -> None:
+    if path.exists() and not path.is_dir():
+        raise ArtifactError(f"{path}: exists and is not a directory", "choose another --out")
+    here = Path.cwd().resolve()
+    if path.resolve() in (here, *here.parents):
+        raise ArtifactError(
+            f"{path}: is the current directory or holds it", "choose a directory inside it"
+        )
+    if path.is_dir() and any(path.iterdir()) and (reason := why_not(path)):
+        raise ArtifactError(
+            f"{path}: not empty, and not an earlier build: {reason}",
+            "choose another --out, or empty it",
+        )
+
+
+def _swap(fresh: Path, path: Path, old: Path) -> None:
+    if path.exists():
+        path.rename(old)
+    try:
+        fresh.rename(path)
+    except OSError:
+        if old.exists():
+            old.rename(path)
+        raise
 
 
 def write_atomic(path: Path, data: bytes) -> None:

@@ -41,7 +41,7 @@ def target_of(path: Path, targets: Mapping[str, Target]) -> Target:
     for target in targets.values():
         if path.suffix in (target.info.suffix, *target.info.companions):
             return target
-    known = ", ".join(t.info.suffix for t in targets.values())
+    known = ", ".join(s for t in targets.values() for s in (t.info.suffix, *t.info.companions))
     raise ArtifactError(f"{path}: not an artifact by its suffix", f"known suffixes: {known}")
 
 

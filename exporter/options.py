@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from exporter.errors import DataError, UnsupportedError
 from exporter.spec import Preprocess, keras_preprocess, torchvision_preprocess
+from exporter.target import ExportOptions
 
 PRESETS: dict[str, Callable[[int], Preprocess]] = {
     "torchvision": torchvision_preprocess,
     "keras": keras_preprocess,
 }
 DYNAMIC = "dynamic"
+OWNERS = {
+    "lowering": "android",
+    "io": "litert",
+    "softmax": "litert",
+    "deployment_target": "ios",
+    "batch": "onnx",
+}
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
@@ -24,7 +32,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
         raise DataError(f"{path}: no such labels file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a text file ({error})", "save it as UTF-8") from None
-    labels = [line.strip() for line in text.splitlines()]
+    labels = [line.strip() for line in text.split("\n")]
     while labels and not labels[-1]:
         labels.pop()
     if not labels:
@@ -59,3 +67,14 @@ def read_batch(text: str) -> int | None:
     if not text.isdecimal() or int(text) < 1:
         raise UnsupportedError(f"--batch {text}: give a positive number or '{DYNAMIC}'")
     return int(text)
+
+
+def check_ownership(options: ExportOptions, targets: Sequence[str]) -> None:
+    """Refuse an option that none of the targets to be built has; raises UnsupportedError."""
+    defaults = ExportOptions()
+    for field, owner in OWNERS.items():
+        if getattr(options, field) != getattr(defaults, field) and owner not in targets:
+            flag = "--" + field.replace("_", "-")
+            raise UnsupportedError(
+                f"{flag} is an option of {owner}, which is not built", f"add --target {owner}"
+            )

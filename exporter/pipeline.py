@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import time
 import traceback
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from exporter.errors import ExportError, UnsupportedError
+from exporter.errors import ArtifactError, ExportError, TargetError, UnsupportedError
 from exporter.events import (
     ArtifactChecked,
     Event,
@@ -27,6 +28,7 @@ from exporter.manifest import (
     GraphRecord,
     Manifest,
     installed_versions,
+    read_manifest,
     write_manifest,
 )
 from exporter.metadata import metadata
@@ -75,9 +77,10 @@ def build(build_request: BuildRequest) -> Iterator[Event]:
     A target that fails is reported by `TargetFailed` and the others go on; a checkpoint or data
     that cannot be used raises an ExportError.
     """
-    for target in {id(t): t for t, _ in build_request.jobs}.values():
+    for target, precision in build_request.jobs:
         target.backend.check()
-    with one_thread(), replace_directory(build_request.out, FILE_NAME) as folder:
+        target.backend.check_options(precision, build_request.options)
+    with one_thread(), replace_directory(build_request.out, why_no_build) as folder:
         reference = yield from make_reference(
             build_request.request,
             needs_int8=any(precision is Precision.INT8 for _, precision in build_request.jobs),
@@ -89,12 +92,35 @@ def build(build_request: BuildRequest) -> Iterator[Event]:
             try:
                 proved += yield from _build_one(build_request, target, precision, reference, folder)
             except Exception as error:  # one SDK's bug must not stop the other targets
+                _discard(target, folder / artifact_name(target, precision))
                 failed = _failed(target, precision, error)
                 failures.append(failed.failure)
                 yield failed
+        if not proved:
+            raise TargetError("no target wrote an artifact", "the lines above say why")
         manifest = _manifest(build_request, reference, folder, proved, failures)
         write_manifest(manifest, folder)
     yield Finished(manifest=manifest)
+
+
+def why_no_build(folder: Path) -> str:
+    """Why a directory is not (only) what an earlier build wrote; empty if it is."""
+    try:
+        manifest = read_manifest(folder)
+    except ArtifactError as error:
+        return error.message
+    written = {FILE_NAME, FOLDER, *(a.path for a in manifest.artifacts)}
+    written |= {g.path for g in manifest.graphs}
+    foreign = sorted(p.name for p in folder.iterdir() if p.name not in written)
+    return f"it also holds {', '.join(foreign[:3])}" if foreign else ""
+
+
+def _discard(target: Target, path: Path) -> None:
+    """Leave nothing behind that was not proved."""
+    for file in (path, *(path.with_suffix(suffix) for suffix in target.info.companions)):
+        if file.is_dir():
+            shutil.rmtree(file)
+        file.unlink(missing_ok=True)
 
 
 def artifact_name(target: Target, precision: Precision) -> str:

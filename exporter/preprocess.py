@@ -18,25 +18,41 @@ _FILTERS = {
     ResizeFilter.BILINEAR: Image.Resampling.BILINEAR,
     ResizeFilter.BICUBIC: Image.Resampling.BICUBIC,
 }
+SIXTEEN_BITS_AS_I = ("PNG", "PPM")  # formats of 16 bits at most, which Pillow may widen to 32
+NUMBERS = {"I": "32-bit integer", "F": "floating-point"}
 
 
 def read_image(path: Path) -> Image.Image:
-    """Decode a file to 8-bit RGB with its EXIF orientation applied.
+    """Decode a file to 8-bit RGB with its EXIF orientation applied; 16 bits keep the upper 8.
 
-    Raises DataError for a file that is missing or not an image.
+    Raises DataError for a file that is missing or not an image, or whose numbers have no range.
     """
+    if path.is_dir():
+        raise DataError(f"{path}: a directory, not an image", "pass a JPEG, PNG or WebP file")
     try:
         with Image.open(path) as image:
+            image.load()
+            mode, kind = image.mode, image.format
             upright = ImageOps.exif_transpose(image)
-            return (upright if upright is not None else image).convert("RGB")
     except FileNotFoundError:
         raise DataError(f"{path}: no such image") from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise DataError(
-            f"{path}: cannot be decoded as an image ({error})", "pass a JPEG, PNG or WebP file"
+            f"{path}: cannot be decoded as an image ({reason})", "pass a JPEG, PNG or WebP file"
         ) from None
     except Image.DecompressionBombError:
         raise DataError(f"{path}: the image has too many pixels", "scale it down first") from None
+    if mode.startswith("I;16") or (mode == "I" and kind in SIXTEEN_BITS_AS_I):
+        # Pillow would clip at 255; of 16-bit colors it keeps the upper byte, and so do we of gray.
+        upper = np.right_shift(np.asarray(upright), 8).astype(np.uint8)
+        return Image.fromarray(upper).convert("RGB")
+    if mode in ("I", "F"):
+        raise DataError(
+            f"{path}: {NUMBERS[mode]} pixels, and the file does not say which of them is white",
+            "convert it to 8 or 16 bits per channel first",
+        )
+    return upright.convert("RGB")
 
 
 def resize(image: Image.Image, contract: Preprocess) -> Image.Image:

@@ -73,13 +73,19 @@ def prove(target: Target, path: Path, evidence: Evidence, notes: tuple[str, ...]
     except CannotRunError as error:
         parity = _not_compared(Outcome.NOT_RUN, evidence, error.message)
         return _proved(record, evidence, parity, None)
-    except ExportError as error:
-        parity = _not_compared(Outcome.DRIFTED, evidence, f"cannot be run: {error.message}")
+    except Exception as error:  # whatever a runtime raises, this artifact does not run
+        parity = _not_compared(Outcome.DRIFTED, evidence, f"cannot be run: {_one_line(error)}")
         return _proved(record, evidence, parity, None)
     parity = compare(evidence.expected, logits, TOLERANCES[evidence.precision], evidence.step)
     if parity.outcome is Outcome.DRIFTED:
         parity = dataclasses.replace(parity, reason=_locate(runner, evidence, logits, parity))
     return _proved(_with_quality(record, runner, evidence), evidence, parity, logits)
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, ExportError):
+        return error.message
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _not_compared(outcome: Outcome, evidence: Evidence, reason: str) -> Parity:

@@ -22,7 +22,7 @@ from exporter.fold import fold
 from exporter.graph import QuantizedGraph
 from exporter.manifest import Calibration, Source
 from exporter.parity import accuracy, quality, sqnr_db
-from exporter.preprocess import normalize
+from exporter.preprocess import normalize, to_pixels
 from exporter.proof import Evidence, Labeled
 from exporter.quantize import quantize
 from exporter.spec import ModelSpec, Precision, Rules
@@ -30,6 +30,7 @@ from exporter.vectors import Vectors, make_vectors, reference_key, references, v
 from exporter.verdicts import FP32, Accuracy
 
 DEMO = "demo"
+STAND_IN = "no photos given: parity runs on the embedded pictures"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,14 +137,14 @@ def _load_images(
     if request.calibration:
         images = load_image_set(request.calibration, spec.preprocess, request.calibration_count)
     elif request.checkpoint is None:
-        images = _demo_images()
+        images = _demo_images(spec)
     elif needs_int8:
         raise DataError(
             "int8 needs calibration images for this checkpoint",
             "pass --calibration with a folder of typical photos, or --precision fp32",
         )
     else:
-        images = _stand_in_images(spec)
+        images = dataclasses.replace(_demo_images(spec), origin=STAND_IN)
     yield StageFinished(stage="images", seconds=time.perf_counter() - started, detail=images.origin)
     for note in images.notes:
         yield Note(text=note)
@@ -153,27 +154,23 @@ def _load_images(
 @functools.cache
 def _demo_pictures() -> tuple[np.ndarray, np.ndarray]:
     """The demo's test split, composed once."""
-    return demo.test_images()
+    return demo.unseen_images()
 
 
-def _demo_images() -> ImageSet:
+def _demo_images(spec: ModelSpec) -> ImageSet:
     pixels, _ = _demo_pictures()
     chosen = np.linspace(0, len(pixels) - 1, HOLDOUT_COUNT).astype(int)
     return ImageSet(
-        calibration=demo.calibration_images(CALIBRATION_COUNT),
-        holdout=pixels[chosen],
+        calibration=_fitted(demo.calibration_images(CALIBRATION_COUNT), spec),
+        holdout=_fitted(pixels[chosen], spec),
         origin=f"{CALIBRATION_COUNT} embedded pictures to calibrate, "
         f"{HOLDOUT_COUNT} of an unseen style held out",
     )
 
 
-def _stand_in_images(spec: ModelSpec) -> ImageSet:
-    """For float artifacts of a user's model without photos: the demo's pictures, resized."""
-    pixels = _demo_images().holdout
-    size = (spec.resolution, spec.resolution)
-    resized = np.stack([np.asarray(Image.fromarray(p).resize(size)) for p in pixels])
-    origin = "no photos given: parity runs on the embedded pictures"
-    return ImageSet(calibration=resized[:0], holdout=resized, origin=origin)
+def _fitted(pixels: np.ndarray, spec: ModelSpec) -> np.ndarray:
+    """Embedded pictures (n, 96, 96, 3) by the spec's contract, (n, r, r, 3)."""
+    return np.stack([to_pixels(Image.fromarray(p), spec.preprocess) for p in pixels])
 
 
 def _fold(checkpoint: Checkpoint, probe: np.ndarray) -> Generator[Event, None, QuantizedGraph]:
@@ -216,7 +213,7 @@ def _labeled(request: Request, spec: ModelSpec) -> Labeled | None:
     if request.checkpoint is not None:
         return None
     pixels, labels = _demo_pictures()
-    return Labeled(images=normalize(pixels, spec.preprocess), labels=labels)
+    return Labeled(images=normalize(_fitted(pixels, spec), spec.preprocess), labels=labels)
 
 
 def _float_accuracy(graph: QuantizedGraph, labeled: Labeled | None) -> Accuracy | None:

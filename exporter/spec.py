@@ -7,6 +7,7 @@ facts.
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 MIN_RESOLUTION = 32  # the network strides by 32: below it the last map would be empty
-MAX_RESOLUTION = 4096
+MAX_RESOLUTION = 2048  # calibration would need tens of gigabytes beyond it
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -104,6 +105,8 @@ class Preprocess:
     layout: str = "nchw"
 
     def __post_init__(self) -> None:
+        if not all(map(math.isfinite, (*self.value_range, *self.mean, *self.std))):
+            raise UnsupportedError("preprocessing has a mean, std or range that is not finite")
         if self.crop_size > self.resize_size:
             raise UnsupportedError(
                 f"preprocessing resizes to {self.resize_size} px but crops {self.crop_size} px",

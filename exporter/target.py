@@ -1,10 +1,11 @@
 """What a target is, and why that is so little.
 
-A target is a static row of facts (`TargetInfo`) and a module with four functions (`Backend`):
-`check` says whether this machine has what `emit` needs, `emit` walks a QuantizedGraph and writes
-one artifact, `load` opens an artifact from disk to run it, `describe` opens one to show what is
-inside. Nothing else is asked: no base class to inherit, no registration, no hooks. The pipeline
-reloads what `emit` wrote and compares it with the golden, so a target cannot vouch for itself.
+A target is a static row of facts (`TargetInfo`) and a module with five functions (`Backend`):
+`check` says whether this machine has what `emit` needs, `check_options` whether the format can
+hold what was asked for, `emit` walks a QuantizedGraph and writes one artifact, `load` opens an
+artifact from disk to run it, `describe` opens one to show what is inside. Nothing else is asked: no
+base class to inherit, no registration, no hooks. The pipeline reloads what `emit` wrote and
+compares it with the golden, so a target cannot vouch for itself.
 """
 
 from __future__ import annotations
@@ -140,6 +141,13 @@ class Backend(Protocol):
         """Raise MissingDependencyError when an SDK is not installed."""
         ...
 
+    def check_options(self, precision: Precision, options: ExportOptions) -> None:
+        """Raise UnsupportedError for a combination that the format lacks, whatever the graph.
+
+        Asked of every job before any work, and by `emit` again.
+        """
+        ...
+
     def emit(
         self, graph: QuantizedGraph, precision: Precision, options: ExportOptions, path: Path
     ) -> tuple[str, ...]:
@@ -148,7 +156,8 @@ class Backend(Protocol):
         A target with `companions` may write one more file per suffix under the same stem.
 
         `graph` is an int8 graph for INT8 and a float graph for FP32 and FP16. Equal arguments give
-        equal bytes. Raises UnsupportedError for a combination that the format lacks.
+        equal bytes. Raises UnsupportedError as `check_options` does, and for a graph that the
+        format cannot hold.
         """
         ...
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from exporter.errors import ArtifactError
+from exporter.errors import ArtifactError, UnsupportedError
 from exporter.files import write_atomic
 from exporter.graph import QuantizedGraph
 from exporter.spec import Precision
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from targets.pte import Parsed
 
 # Versions on which the direct emitter's bytes were compared with the stock lowering's.
-VERIFIED_VERSIONS = ("1.4", "1.5")
+VERIFIED_VERSIONS = ("1.5",)
 
 
 def check() -> None:
@@ -38,11 +38,21 @@ def check() -> None:
     require("android", "executorch", cure="install mnv2-export again with its dependencies")
 
 
+def check_options(precision: Precision, options: ExportOptions) -> None:
+    """Refuse fp16: XNNPACK's delegate is written in int8 or fp32."""
+    del options  # each fits each
+    if precision is Precision.FP16:
+        raise UnsupportedError(
+            "ExecuTorch programs are written in fp32 or int8",
+            "export fp32 or int8, or take another target for fp16",
+        )
+
+
 def emit(
     graph: QuantizedGraph, precision: Precision, options: ExportOptions, path: Path
 ) -> tuple[str, ...]:
     """Write the `.pte`; see `exporter.target.Backend`."""
-    del precision  # the graph's own: int8 or float
+    check_options(precision, options)
     lowering, notes = choose_lowering(options.lowering)
     if lowering is Lowering.DIRECT:
         from targets.pte import write_program
@@ -61,7 +71,7 @@ def choose_lowering(wanted: Lowering) -> tuple[Lowering, tuple[str, ...]]:
     if wanted is Lowering.DIRECT and ".".join(version.split(".")[:2]) not in VERIFIED_VERSIONS:
         verified = ", ".join(VERIFIED_VERSIONS)
         return Lowering.STOCK, (
-            f"executorch {version} is not verified for direct emission ({verified} are): "
+            f"executorch {version} is not verified for direct emission (verified: {verified}): "
             "used the stock lowering, which takes longer",
         )
     return wanted, ()
@@ -71,9 +81,7 @@ class PteRunner:
     """A `.pte` in the ExecuTorch runtime; it takes one image at a time."""
 
     def __init__(self, path: Path) -> None:
-        from targets.pte import read_bytes
-
-        read_bytes(path)
+        describe(path)  # of a damaged name the native loader makes an abort, not an exception
         with quiet():
             from executorch.runtime import Runtime
 
@@ -105,9 +113,14 @@ def load(path: Path) -> Runner:
 
 def describe(path: Path) -> Contents:
     """What is inside a `.pte`, without running it; see `exporter.target.Backend`."""
-    from targets.pte import parse
+    from targets.pte import damage_is_an_artifact_error, parse
 
     parsed = parse(path)
+    with damage_is_an_artifact_error(path):
+        return _contents(parsed, path)
+
+
+def _contents(parsed: Parsed, path: Path) -> Contents:
     plan = parsed.program.execution_plan[0]
     layers = tuple(layer for graph in parsed.delegates for layer in _layers(graph, parsed))
     ops = Counter(layer.op for layer in layers)

@@ -52,6 +52,16 @@ def check() -> None:
     require("ios", "coremltools", cure="install mnv2-export again with its dependencies")
 
 
+def check_options(precision: Precision, options: ExportOptions) -> None:
+    """Refuse int8 for an iOS that cannot run it."""
+    target = options.deployment_target
+    if precision is Precision.INT8 and target in BEFORE_INT8:
+        raise UnsupportedError(
+            f"Core ML runs int8 activations from iOS 17 on, and the deployment target is {target}",
+            "pass --deployment-target iOS17 or later, or export fp16",
+        )
+
+
 def emit(
     graph: QuantizedGraph, precision: Precision, options: ExportOptions, path: Path
 ) -> tuple[str, ...]:
@@ -69,7 +79,9 @@ def write(
     real: type[np.floating[Any]],
 ) -> tuple[str, ...]:
     """`emit` with a choice of the real type: an int8 program typed fp32 is its exact twin."""
-    _check_options(precision, options, path)
+    check_options(precision, options)
+    if path.suffix != SUFFIX:
+        raise UnsupportedError(f"{path.name}: a Core ML package's name must end in {SUFFIX}")
     ct = coremltools()
     from targets.coreml_package import canonicalize
     from targets.coreml_program import build
@@ -189,17 +201,6 @@ class _Runner:
         """Empty: Core ML shows nothing but its results."""
         del images
         return {}
-
-
-def _check_options(precision: Precision, options: ExportOptions, path: Path) -> None:
-    target = options.deployment_target
-    if precision is Precision.INT8 and target in BEFORE_INT8:
-        raise UnsupportedError(
-            f"Core ML runs int8 activations from iOS 17 on, and the deployment target is {target}",
-            "pass --deployment-target iOS17 or later, or export fp16",
-        )
-    if path.suffix != SUFFIX:
-        raise UnsupportedError(f"{path.name}: a Core ML package's name must end in {SUFFIX}")
 
 
 def _describe_features(description: Any, spec: ModelSpec, precision: Precision) -> None:

@@ -29,17 +29,22 @@ def check() -> None:
     require("litert", "ai_edge_litert", "flatbuffers", cure="pip install 'mnv2-export[litert]'")
 
 
-def emit(
-    graph: QuantizedGraph, precision: Precision, options: ExportOptions, path: Path
-) -> tuple[str, ...]:
-    """Write the `.tflite` file; options.io and options.softmax choose what an app sees."""
-    if graph.quantized != (precision is Precision.INT8):
-        raise UnsupportedError(f"a graph of {graph.precision} cannot become {precision} LiteRT")
+def check_options(precision: Precision, options: ExportOptions) -> None:
+    """Refuse integer input and output around a float model."""
     if options.io is not IoType.FLOAT32 and precision is not Precision.INT8:
         raise UnsupportedError(
             f"{options.io} input and output need int8 precision, not {precision}",
             "drop --io or choose --precision int8",
         )
+
+
+def emit(
+    graph: QuantizedGraph, precision: Precision, options: ExportOptions, path: Path
+) -> tuple[str, ...]:
+    """Write the `.tflite` file; options.io and options.softmax choose what an app sees."""
+    check_options(precision, options)
+    if graph.quantized != (precision is Precision.INT8):
+        raise UnsupportedError(f"a graph of {graph.precision} cannot become {precision} LiteRT")
     write_atomic(path, build(graph, precision, options))
     return tuple(_notes(graph, options))
 

@@ -49,18 +49,18 @@ PROBABILITY_QPARAMS = QParams(scale=1 / 256, zero_point=-128)
 
 def build(graph: QuantizedGraph, precision: Precision, options: ExportOptions) -> bytes:
     """The whole file: model, metadata, labels."""
-    walk = _Walk(graph, precision, options)
+    writer = ModelWriter(graph, precision, options)
     for op in graph.ops:
-        walk.add(op)
-    (output,) = walk.model.outputs
-    walk.model.metadata = {
+        writer.add(op)
+    (output,) = writer.model.outputs
+    writer.model.metadata = {
         METADATA_NAME: tflite_metadata(graph.spec, output),
         METADATA_KEY: metadata_text(graph, precision).encode(),
     }
-    return append_labels(write(walk.model), graph.spec)
+    return append_labels(write(writer.model), graph.spec)
 
 
-class _Walk:
+class ModelWriter:
     """The model so far and where each tensor of the graph is in it."""
 
     def __init__(self, graph: QuantizedGraph, precision: Precision, options: ExportOptions) -> None:
@@ -141,6 +141,7 @@ class _Walk:
         return place
 
     def conv(self, op: Conv) -> None:
+        """A (depthwise) convolution; its padding is part of it or an operation before it."""
         schema, weight = self.schema, op.weight.values
         if op.depthwise:
             options, kind = schema.DepthwiseConv2DOptionsT(), "DEPTHWISE_CONV_2D"
@@ -176,6 +177,7 @@ class _Walk:
         return self.model.operate("PAD", inputs, result, self.schema.PadOptionsT()), padding.VALID
 
     def reshape(self, op: Reshape) -> None:
+        """A change of shape that means the same in both memory orders."""
         source, shape = self.graph.tensors[op.input].shape, np.array(op.shape, np.int32)
         if len(source) == 4 and source[2:] != (1, 1):
             raise UnsupportedError(f"{op.output}: a reshaped map would mix (h, w, c) and (c, h, w)")
@@ -185,9 +187,11 @@ class _Walk:
         self.model.operate("RESHAPE", inputs, self.result(op), options)
 
     def quantize(self, source: int, target: int) -> int:
+        """Float32 -> codes; returns `target`."""
         return self.model.operate("QUANTIZE", [source], target, self.schema.QuantizeOptionsT())
 
     def dequantize(self, source: int, target: int) -> int:
+        """Codes -> float32; returns `target`."""
         return self.model.operate("DEQUANTIZE", [source], target, self.schema.DequantizeOptionsT())
 
     def cast(self, source: int, target: int) -> int:

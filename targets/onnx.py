@@ -42,14 +42,20 @@ def check() -> None:
     require("onnx", "onnx", "onnxruntime", cure="install mnv2-export again with its dependencies")
 
 
+def check_options(precision: Precision, options: ExportOptions) -> None:
+    """Refuse a batch of nothing; every precision takes every other."""
+    del precision
+    if options.batch is not None and options.batch < 1:
+        raise UnsupportedError(f"batch {options.batch} is not a positive number")
+
+
 def emit(
     graph: QuantizedGraph, precision: Precision, options: ExportOptions, path: Path
 ) -> tuple[str, ...]:
     """Write the `.onnx` file; options.batch None leaves the first dimension open."""
+    check_options(precision, options)
     if graph.quantized != (precision is Precision.INT8):
         raise UnsupportedError(f"a graph of {graph.precision} cannot become {precision} ONNX")
-    if options.batch is not None and options.batch < 1:
-        raise UnsupportedError(f"batch {options.batch} is not a positive number")
     model = build(graph, precision, options.batch)
     write_atomic(path, model.SerializeToString(deterministic=True))
     return ()
@@ -59,7 +65,7 @@ def load(path: Path) -> Runner:
     """Open the file in ONNX Runtime, where its integers are exact on this CPU."""
     model = _read(path)
     if any(node.op_type in INTEGER_KERNELS for node in model.graph.node):
-        _require_vnni()
+        _require_exact_integers()
     return OnnxRunner(model, path)
 
 
@@ -101,10 +107,18 @@ def _read(path: Path) -> ModelProto:
     return model
 
 
-def _require_vnni() -> None:
-    """MLAS' uint8 x int8 kernels before VNNI add pairs of products in int16, which saturates."""
-    if platform.machine().lower() not in X86:
-        return
+def _require_exact_integers() -> None:
+    """Refuse a CPU whose kernels the golden's rules do not describe.
+
+    MLAS rounds QLinearAdd by its SIMD instruction set, and the golden has x86's rounding. Its
+    uint8 x int8 kernels before VNNI add pairs of products in int16, which saturates.
+    """
+    machine = platform.machine()
+    if machine.lower() not in X86:
+        raise CannotRunError(
+            f"this CPU is {machine or 'unknown'}: ONNX Runtime's integer addition is established "
+            "on x86 only"
+        )
     flags = CPU_INFO.read_text().split() if CPU_INFO.exists() else []
     if not VNNI.intersection(flags):
         raise CannotRunError(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from subprocess import SubprocessError
 from typing import Any
 
-from exporter.errors import ArtifactError
+from exporter.errors import ArtifactError, ExportError
 from exporter.graph import QuantizedGraph, Shape
 from targets.executorch_sdk import quiet
 
@@ -20,6 +22,7 @@ BUFFER_ALIGNMENT = 16
 RUNTIME_SLACK = 64  # bytes that ExecuTorch's memory planner adds to an arena
 FILE_MAGIC = b"ET"
 HEADER_MAGIC = b"eh00"
+FLATC_SECONDS = 60
 HEADER_AT = 8  # after the flatbuffer's root offset and file identifier
 PYTREE_IN = (
     '[1, {"type": "builtins.tuple", "context": "null", "children_spec": [{"type": '
@@ -136,31 +139,46 @@ def parse(path: Path) -> Parsed:
     with quiet():
         from executorch.exir._serialize._program import deserialize_pte_binary
 
-        try:
+        with damage_is_an_artifact_error(path):
             file = deserialize_pte_binary(data)
-        except (ValueError, KeyError, TypeError, OSError, AssertionError, SubprocessError) as error:
-            raise ArtifactError(f"{path}: damaged ExecuTorch program ({error})") from None
-    named = file.named_data
-    entries = {} if named is None else named.pte_data
-    sizes = {key: len(named.buffers[entry.buffer_index]) for key, entry in entries.items()}
-    plan = file.program.execution_plan[0]
-    payloads = [
-        file.program.backend_delegate_data[d.processed.index].data
-        for d in plan.delegates
-        if d.id == BACKEND_ID
-    ]
-    return Parsed(
-        program=file.program,
-        constant_sizes=sizes,
-        delegates=tuple(_payload_json(bytes(p), path) for p in payloads),
-    )
+            named = file.named_data
+            entries = {} if named is None else named.pte_data
+            sizes = {key: len(named.buffers[entry.buffer_index]) for key, entry in entries.items()}
+            payloads = [
+                file.program.backend_delegate_data[d.processed.index].data
+                for d in file.program.execution_plan[0].delegates
+                if d.id == BACKEND_ID
+            ]
+            delegates = tuple(_payload_json(bytes(p), path) for p in payloads)
+            used = {c.get("named_key") for d in delegates for c in d["constant_data"]}
+        if missing := {key for key in used if key} - sizes.keys():
+            raise ArtifactError(f"{path}: damaged, no constant is called {min(missing)!r}")
+    return Parsed(program=file.program, constant_sizes=sizes, delegates=delegates)
+
+
+@contextmanager
+def damage_is_an_artifact_error(path: Path) -> Iterator[None]:
+    """Whatever goes wrong inside is the file's fault; a missing package is not.
+
+    executorch's readers check nothing that they follow, so flipped bits end in any exception:
+    struct.error, IndexError, AttributeError, RecursionError, a failing flatc.
+    """
+    try:
+        yield
+    except (ExportError, ImportError):
+        raise
+    except Exception as error:
+        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+        raise ArtifactError(
+            f"{path}: damaged ExecuTorch program ({reason})", "export again"
+        ) from None
 
 
 def _payload_json(payload: bytes, path: Path) -> dict[str, Any]:
     """An XNNPACK payload through the flatbuffer compiler and schema that executorch ships."""
     import executorch.backends.xnnpack.serialization as package
     from executorch.backends.xnnpack.serialization.xnnpack_graph_serialize import XNNHeader
-    from executorch.exir._serialize._flatbuffer import _flatc_decompile
+    from executorch.exir._serialize._flatbuffer import _get_flatc_path
 
     header = XNNHeader.from_bytes(payload[: XNNHeader.EXPECTED_LENGTH])
     if not header.is_valid():
@@ -170,7 +188,14 @@ def _payload_json(payload: bytes, path: Path) -> dict[str, Any]:
         schema, binary = Path(folder) / "schema.fbs", Path(folder) / "payload.bin"
         schema.write_bytes(resources.files(package).joinpath("schema.fbs").read_bytes())
         binary.write_bytes(payload[start : start + header.flatbuffer_size])
-        _flatc_decompile(folder, str(schema), str(binary), ["--raw-binary", "--strict-json"])
+        arguments = ["--raw-binary", "--json", "--defaults-json", "--strict-json", "-o", folder]
+        done = subprocess.run(
+            [_get_flatc_path(), *arguments, str(schema), "--", str(binary)],
+            capture_output=True,
+            timeout=FLATC_SECONDS,
+        )
+        if done.returncode:  # its own words are a page about its options
+            raise ArtifactError(f"{path}: the XNNPACK payload is damaged", "export again")
         parsed: dict[str, Any] = json.loads(_finite(binary.with_suffix(".json").read_text()))
     return parsed
 

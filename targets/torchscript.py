@@ -48,16 +48,21 @@ def check() -> None:
     require("torchscript", "torch", cure="install mnv2-export again with its dependencies")
 
 
-def emit(
-    graph: QuantizedGraph, precision: Precision, options: ExportOptions, path: Path
-) -> tuple[str, ...]:
-    """Write the `.pt` and, beside it under the same stem, the `.ptl`."""
+def check_options(precision: Precision, options: ExportOptions) -> None:
+    """Refuse fp16."""
     del options  # none is TorchScript's
     if precision is Precision.FP16:
         raise UnsupportedError(
             "TorchScript artifacts are fp32 or int8: libtorch has no fast fp16 kernels for CPUs",
             "export fp32 or int8, or take another target for fp16",
         )
+
+
+def emit(
+    graph: QuantizedGraph, precision: Precision, options: ExportOptions, path: Path
+) -> tuple[str, ...]:
+    """Write the `.pt` and, beside it under the same stem, the `.ptl`."""
+    check_options(precision, options)
     extra = {METADATA_FILE: metadata_text(graph, precision), LABELS_FILE: labels_text(graph.spec)}
     program = _canonical(_trace(graph), extra)
     lite = _lite_archive(program)

@@ -10,71 +10,35 @@ the bytes:
 - activations stay NHWC from the first convolution to the reshape, with a transpose on each side;
 - constants are named by the SHA-256 of their bytes, scales with the prefix "scale_";
 - a node's debug handle is the 1-based position of its call in the traced program (`Handles`).
+
+xnnpack_records.py appends the records; this module decides which and in what order.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 from executorch.backends.xnnpack.serialization import xnnpack_graph_schema as schema
-from executorch.backends.xnnpack.serialization.xnnpack_graph_serialize import (
-    CONSTANT_TENSOR_ALIGNMENT,
-    serialize_xnnpack_binary,
-)
-from executorch.exir._serialize._named_data_store import NamedDataStore, NamedDataStoreOutput
+from executorch.exir._serialize._named_data_store import NamedDataStoreOutput
 
 from exporter.graph import (
     Add,
-    Clamp,
     Conv,
     Input,
     Linear,
     Output,
     Pool,
-    QParams,
     QuantizedGraph,
     Reshape,
-    Shape,
     Tensor,
     WeightedOp,
     accumulator_scale,
 )
+from targets.xnnpack_records import TO_NCHW, TO_NHWC, Records, Value
 
-NOT_EXTERNAL = 2**32 - 1
-NAMED_DATA = 2**64 - 1  # constant data lives in the named data store, not in the payload
 NO_HANDLE = 65535  # layout transposes belong to no node of the traced program
 FLAG_INPUT, FLAG_OUTPUT, FLAG_KEEP_DIMS = 1, 2, 64
-TO_NHWC, TO_NCHW = [0, 2, 3, 1], [0, 3, 1, 2]
 DEPTHWISE_CHANNEL_AXIS = 3
-
-Type = schema.XNNDatatype
-CONSTANT_TYPES = {
-    np.dtype(np.float32): Type.xnn_datatype_fp32,
-    np.dtype(np.int8): Type.xnn_datatype_qcint8,
-    np.dtype(np.int32): Type.xnn_datatype_qcint32,
-}
-
-
-@dataclass(kw_only=True)
-class Value:
-    """An activation in the delegate; `id` is -1 until something refers to it."""
-
-    shape: Shape  # (n, c, h, w) or (n, c), whatever the layout
-    qparams: QParams | None
-    nhwc: bool = False
-    external: int = NOT_EXTERNAL
-    flags: int = 0
-    id: int = -1
-    other_layout: Value | None = None
-
-    @property
-    def dims(self) -> list[int]:
-        """The shape as laid out in memory."""
-        return [self.shape[i] for i in TO_NHWC] if self.nhwc else list(self.shape)
 
 
 class Handles:
@@ -108,17 +72,8 @@ class XnnpackWriter:
         self.graph = graph
         self.fold_pads = fold_pads
         self.handles = Handles(graph)
-        self.store = NamedDataStore()
+        self.records = Records()
         self.values: dict[str, Value] = {}
-        self.records = schema.XNNGraph(
-            version="0",
-            xnodes=[],
-            xvalues=[],
-            num_externs=2,
-            input_ids=[],
-            output_ids=[],
-            constant_data=[schema.ConstantDataOffset(0, 0)],
-        )
 
     def write(self) -> tuple[bytes, NamedDataStoreOutput]:
         """The payload and the constants that it refers to by name."""
@@ -137,8 +92,7 @@ class XnnpackWriter:
                 self.reshape(op)
             else:
                 self.output(op)
-        payload: bytes = serialize_xnnpack_binary(self.records, bytearray())
-        return payload, self.store.get_named_data_store_output()
+        return self.records.serialize()
 
     # ---- operations -------------------------------------------------------------------------
 
@@ -150,8 +104,8 @@ class XnnpackWriter:
             self.values[op.output] = image
             return
         handle = self.handles.call()
-        source, target = self.use(image), self.new(tensor, nhwc=False)
-        self.node(schema.XNNConvert(source, target.id, 0), handle)
+        source, target = self.records.use(image), self.new(tensor, nhwc=False)
+        self.records.node(schema.XNNConvert(source, target.id, 0), handle)
         self.handles.count -= 1  # `written` counts the quantize call that `handle` was taken from
         self.handles.written(op.output)
 
@@ -164,10 +118,12 @@ class XnnpackWriter:
         if not self.fold_pads and padding[:2] != padding[2:]:
             x, padding = self.pad(x, op.padding), (0, 0, 0, 0)
         handle = self.clamped_call(op)
-        source = self.use(self.layout(x, nhwc=True))
+        source = self.records.use(self.layout(x, nhwc=True))
         channel_axis = DEPTHWISE_CHANNEL_AXIS if op.depthwise else 0
         axes = (1, 2, 3, 0) if op.depthwise else (0, 2, 3, 1)
-        filter_id = self.constant(op.weight.values.transpose(axes), op.weight.scale, channel_axis)
+        filter_id = self.records.constant(
+            op.weight.values.transpose(axes), op.weight.scale, channel_axis
+        )
         target = self.new(self.graph.tensors[op.output], nhwc=True)
         bias_id = self.bias(op)
         top, left, bottom, right = padding
@@ -178,7 +134,7 @@ class XnnpackWriter:
             group_inputs, outputs // op.groups, op.groups, 0, 0,
             source, filter_id, bias_id, target.id, 0,
         )  # fmt: skip
-        self.node(record, handle, op.clamp)
+        self.records.node(record, handle, op.clamp)
         self.handles.written(op.output)
 
     def linear(self, op: Linear) -> None:
@@ -186,12 +142,12 @@ class XnnpackWriter:
         if self.graph.quantized:
             self.handles.call()
         handle = self.clamped_call(op)
-        source = self.use(self.values[op.input])
-        filter_id = self.constant(op.weight.values, op.weight.scale, 0)
+        source = self.records.use(self.values[op.input])
+        filter_id = self.records.constant(op.weight.values, op.weight.scale, 0)
         bias_id = self.bias(op)
         target = self.new(self.graph.tensors[op.output], nhwc=False, output=self.is_result(op))
         record = schema.XNNFullyConnected(source, filter_id, bias_id, target.id, 0)
-        self.node(record, handle, op.clamp)
+        self.records.node(record, handle, op.clamp)
         self.handles.written(op.output)
 
     def add(self, op: Add) -> None:
@@ -199,8 +155,10 @@ class XnnpackWriter:
         handle = self.handles.call()
         a, b = self.values[op.a], self.values[op.b]
         target = self.new(self.graph.tensors[op.output], nhwc=a.nhwc)
-        record = schema.XNNAdd(self.use(a), self.use(self.layout(b, nhwc=a.nhwc)), target.id, 0)
-        self.node(record, handle)
+        record = schema.XNNAdd(
+            self.records.use(a), self.records.use(self.layout(b, nhwc=a.nhwc)), target.id, 0
+        )
+        self.records.node(record, handle)
         self.handles.written(op.output)
 
     def pool(self, op: Pool) -> None:
@@ -208,8 +166,8 @@ class XnnpackWriter:
         handle = self.handles.call()
         x = self.layout(self.values[op.input], nhwc=True)
         target = self.new(self.graph.tensors[op.output], nhwc=True)
-        record = schema.XNNGlobalAvgPooling2d(self.use(x), target.id, FLAG_KEEP_DIMS)
-        self.node(record, handle)
+        record = schema.XNNGlobalAvgPooling2d(self.records.use(x), target.id, FLAG_KEEP_DIMS)
+        self.records.node(record, handle)
         self.handles.written(op.output)
 
     def reshape(self, op: Reshape) -> None:
@@ -217,21 +175,23 @@ class XnnpackWriter:
         handle = self.handles.call()
         x = self.layout(self.values[op.input], nhwc=False)
         target = self.new(self.graph.tensors[op.output], nhwc=False)
-        record = schema.XNNStaticReshape(len(target.shape), target.dims, self.use(x), target.id, 0)
-        self.node(record, handle)
+        record = schema.XNNStaticReshape(
+            len(target.shape), target.dims, self.records.use(x), target.id, 0
+        )
+        self.records.node(record, handle)
         self.handles.written(op.output)
 
     def output(self, op: Output) -> None:
         """An int8 graph converts the result to float; a float graph has written it already."""
         if not self.graph.quantized:
             return
-        source = self.use(self.values[op.input])
+        source = self.records.use(self.values[op.input])
         tensor = Tensor(name=op.output, shape=self.graph.output.shape)
         target = self.new(tensor, nhwc=False, output=True)
         # The convert carries the handle of the dequantize that follows the result's quantize.
-        self.node(schema.XNNConvert(source, target.id, 0), self.handles.count)
+        self.records.node(schema.XNNConvert(source, target.id, 0), self.handles.count)
 
-    # ---- records ----------------------------------------------------------------------------
+    # ---- parts of operations ------------------------------------------------------------------
 
     def clamped_call(self, op: WeightedOp) -> int:
         """The handle of a layer; its clamp is a call of its own in the traced program."""
@@ -250,11 +210,13 @@ class XnnpackWriter:
         top, left, bottom, right = padding
         n, c, height, width = x.shape
         shape = (n, c, height + top + bottom, width + left + right)
-        y = self.define(Value(shape=shape, qparams=x.qparams, nhwc=x.nhwc))
+        y = self.records.define(Value(shape=shape, qparams=x.qparams, nhwc=x.nhwc))
         before, after = [0, 0, top, left], [0, 0, bottom, right]
         if x.nhwc:
             before, after = [0, top, left, 0], [0, bottom, right, 0]
-        self.node(schema.XNNStaticConstantPad(before, after, 0.0, self.use(x), y.id, 0), handle)
+        self.records.node(
+            schema.XNNStaticConstantPad(before, after, 0.0, self.records.use(x), y.id, 0), handle
+        )
         return y
 
     def layout(self, x: Value, *, nhwc: bool) -> Value:
@@ -262,11 +224,11 @@ class XnnpackWriter:
         if x.nhwc == nhwc or len(x.shape) != 4:
             return x
         if x.other_layout is None:
-            source = self.use(x)
-            x.other_layout = self.define(Value(shape=x.shape, qparams=x.qparams, nhwc=nhwc))
+            source = self.records.use(x)
+            x.other_layout = self.records.define(Value(shape=x.shape, qparams=x.qparams, nhwc=nhwc))
             order = TO_NHWC if nhwc else TO_NCHW
             record = schema.XNNStaticTranspose(4, order, source, x.other_layout.id, 0)
-            self.node(record, NO_HANDLE)
+            self.records.node(record, NO_HANDLE)
         return x.other_layout
 
     def new(self, tensor: Tensor, *, nhwc: bool, output: bool = False) -> Value:
@@ -274,65 +236,12 @@ class XnnpackWriter:
         value = Value(shape=tensor.shape, qparams=tensor.qparams, nhwc=nhwc)
         if output:
             value.external, value.flags = 1, FLAG_OUTPUT
-        self.values[tensor.name] = self.define(value)
+        self.values[tensor.name] = self.records.define(value)
         if output:
-            self.records.output_ids.append(value.id)
+            self.records.graph.output_ids.append(value.id)
         return value
-
-    def use(self, value: Value) -> int:
-        """The id of a value; the first use of the image defines it."""
-        if value.id < 0:
-            self.define(value)
-            self.records.input_ids.append(value.id)
-        return value.id
-
-    def define(self, value: Value) -> Value:
-        """Append a tensor record."""
-        kind, quant = Type.xnn_datatype_fp32, None
-        if value.qparams is not None:
-            kind = Type.xnn_datatype_qint8
-            quant = schema.PerTensorQuant(value.qparams.scale, value.qparams.zero_point)
-        value.id = self.tensor(value.dims, kind, quant, 0, value.external, value.flags)
-        return value
-
-    def tensor(
-        self,
-        dims: list[int],
-        kind: Any,
-        quant: Any,
-        buffer: int,
-        external: int = NOT_EXTERNAL,
-        flags: int = 0,
-    ) -> int:
-        """Append a tensor record of any kind; returns its id."""
-        index = len(self.records.xvalues)
-        record = schema.XNNTensorValue(kind, len(dims), dims, buffer, external, flags, index)
-        if quant is not None:
-            record = schema.XNNQuantizedTensorValue(record, quant)
-        self.records.xvalues.append(schema.XValue(record))
-        return index
 
     def bias(self, op: WeightedOp) -> int:
         """Float32, or int32 at the accumulator's scale."""
         scale = accumulator_scale(op, self.graph) if self.graph.quantized else None
-        return self.constant(op.bias, scale, 0)
-
-    def constant(self, values: np.ndarray, scale: np.ndarray | None, axis: int) -> int:
-        """A constant tensor, per-channel quantized when it has scales."""
-        buffer, quant = self.blob(values, ""), None
-        if scale is not None:
-            quant = schema.PerChannelQuant([], axis, self.blob(scale, "scale_"), len(scale))
-        return self.tensor(list(values.shape), CONSTANT_TYPES[values.dtype], quant, buffer)
-
-    def blob(self, values: np.ndarray, prefix: str) -> int:
-        """Put bytes into the named data store; returns the index of their offset record."""
-        data = np.ascontiguousarray(values).tobytes()
-        key = prefix + hashlib.sha256(data).hexdigest()
-        self.records.constant_data.append(schema.ConstantDataOffset(NAMED_DATA, len(data), key))
-        self.store.add_named_data(key, data, CONSTANT_TENSOR_ALIGNMENT)
-        return len(self.records.constant_data) - 1
-
-    def node(self, record: Any, handle: int, clamp: Clamp | None = None) -> None:
-        """Append an operation."""
-        bounds = None if clamp is None else schema.OutputMinMax(*clamp)
-        self.records.xnodes.append(schema.XNode(record, handle, bounds))
+        return self.records.constant(op.bias, scale, 0)

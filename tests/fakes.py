@@ -40,12 +40,19 @@ class FakeBackend:
     error: float = 0.0
     fails: bool = False
     crashes: bool = False
+    crashes_after_writing: bool = False
+    run_crashes: bool = False
     cannot_run: bool = False
     missing: bool = False
+    refuses: bool = False
 
     def check(self) -> None:
         if self.missing:
             raise MissingDependencyError("fake needs fakelib", "pip install fakelib")
+
+    def check_options(self, precision: Precision, options: ExportOptions) -> None:
+        if self.refuses:
+            raise UnsupportedError(f"fake has no {precision} with these options", "drop them")
 
     def emit(
         self, graph: QuantizedGraph, precision: Precision, options: ExportOptions, path: Path
@@ -55,11 +62,15 @@ class FakeBackend:
         if self.crashes:
             raise ZeroDivisionError("out of cheese")
         save_graph(graph, path)
+        if self.crashes_after_writing:
+            raise ZeroDivisionError("out of cheese")
         return ("a note",)
 
     def load(self, path: Path) -> Runner:
         if self.cannot_run:
             raise CannotRunError("only fakes run this")
+        if self.run_crashes:
+            raise ZeroDivisionError("out of\ncheese")
         return FakeRunner(load_graph(path), self.error)
 
     def describe(self, path: Path) -> Contents:

@@ -1,5 +1,6 @@
 """The Android artifact: exact in the runtime, reproducible, refused when damaged, described."""
 
+import random
 from pathlib import Path
 
 import numpy as np
@@ -113,13 +114,47 @@ def test_foreign_and_missing_files_are_refused(tmp_path: Path) -> None:
             android.load(tmp_path / name)
 
 
+@pytest.mark.parametrize("seed", range(24))
+def test_random_bytes_in_the_program_are_one_clear_error(tmp_path: Path, seed: int) -> None:
+    """executorch's own readers raise struct.error, IndexError or AttributeError here."""
+    path, seeded = written(make_graphs()[1], tmp_path / "changed.pte"), random.Random(seed)
+    data = bytearray(path.read_bytes())
+    for _ in range(4):
+        data[seeded.randrange(200, 3000)] ^= seeded.randrange(1, 256)
+    path.write_bytes(data)
+    for use in (android.load, android.describe):
+        with pytest.raises(ArtifactError, match=r"changed\.pte: .*damaged") as caught:
+            use(path)
+        assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize("occurrence", [0, 1])
+@pytest.mark.parametrize("byte", [b"\xff", b"z"], ids=["no-text", "another-name"])
+def test_a_constant_under_another_name_is_refused(
+    tmp_path: Path, byte: bytes, occurrence: int
+) -> None:
+    """In the program's table or in the delegate; the native loader aborts on a name of no text."""
+    from targets.pte import parse
+
+    path = written(make_graphs()[1], tmp_path / "renamed.pte")
+    name = max(parse(path).constant_sizes).encode()
+    data = path.read_bytes()
+    assert data.count(name) == 2
+    place = (data.find(name), data.rfind(name))[occurrence]
+    path.write_bytes(data[:place] + byte + data[place + 1 :])
+    for use in (android.load, android.describe):
+        with pytest.raises(ArtifactError, match=r"renamed\.pte: .*damaged"):
+            use(path)
+
+
 def test_an_unverified_executorch_falls_back_to_the_stock_lowering(monkeypatch) -> None:
     import importlib.metadata
 
-    monkeypatch.setattr(importlib.metadata, "version", lambda _: "1.9.0")
-    lowering, notes = android.choose_lowering(Lowering.DIRECT)
-    assert lowering is Lowering.STOCK
-    assert "executorch 1.9.0 is not verified" in notes[0]
+    for version in ("1.4.3", "1.9.0"):
+        monkeypatch.setattr(importlib.metadata, "version", lambda _, version=version: version)
+        lowering, notes = android.choose_lowering(Lowering.DIRECT)
+        assert lowering is Lowering.STOCK
+        assert f"executorch {version} is not verified" in notes[0]
     monkeypatch.setattr(importlib.metadata, "version", lambda _: "1.5.1")
     assert android.choose_lowering(Lowering.DIRECT) == (Lowering.DIRECT, ())
     assert android.choose_lowering(Lowering.STOCK) == (Lowering.STOCK, ())

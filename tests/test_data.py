@@ -72,3 +72,29 @@ def test_files_and_folders_are_found_once_each(tmp_path: Path) -> None:
     picture(20, 20).save(photo)
     (tmp_path / "notes.txt").write_text("no image")
     assert find_images([tmp_path, photo]) == [photo]
+
+
+def test_a_photo_without_pixels_is_refused(tmp_path: Path) -> None:
+    picture(1, 1).save(tmp_path / "dot.png")
+    with pytest.raises(DataError, match="1 x 1 pixels"):
+        load_image_set([tmp_path], CONTRACT, count=4)
+
+
+def test_what_a_build_left_there_is_no_photo(tmp_path: Path) -> None:
+    golden = tmp_path / "build" / "golden"
+    golden.mkdir(parents=True)
+    (golden / "expected.json").write_text("{}")
+    picture(30, 30).save(golden / "00-black.png")
+    picture(30, 30).save(tmp_path / "mine.png")
+    picture(30, 30).save(tmp_path / "._mine.png")
+    assert find_images([tmp_path]) == [tmp_path / "mine.png"]
+
+
+def test_big_photos_are_kept_small(tmp_path: Path) -> None:
+    """Crops come from at most three times the network's input, whole photos from the original."""
+    from exporter.data import _read_all
+
+    picture(600, 900).save(tmp_path / "big.png")
+    (photo,), _ = _read_all([tmp_path / "big.png"], CONTRACT, 4)
+    assert photo.reduced.size == (144, 216)
+    assert photo.pixels.shape == (48, 48, 3)

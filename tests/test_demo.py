@@ -34,7 +34,7 @@ def digest(*arrays: np.ndarray) -> str:
 
 @pytest.fixture(scope="module")
 def test_set() -> tuple[np.ndarray, np.ndarray]:
-    return demo.test_images()
+    return demo.unseen_images()
 
 
 def test_the_data_set_fits_its_budget() -> None:
@@ -109,7 +109,7 @@ def test_test_images_are_fixed(test_set: tuple[np.ndarray, np.ndarray]) -> None:
     assert images.dtype == np.uint8
     assert images.shape == (TEST_PICTURES, 96, 96, 3)
     assert labels.dtype == np.int64
-    assert digest(images, labels) == digest(*demo.test_images())
+    assert digest(images, labels) == digest(*demo.unseen_images())
     per_round = TEST_PICTURES // demo.TEST_VIEWS
     assert set(labels[:per_round]) == set(range(len(demo.LABELS)))
 

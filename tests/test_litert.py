@@ -35,7 +35,7 @@ from exporter.spec import ChannelOrder, PaddingStyle, Precision
 from exporter.target import ExportOptions, IoType
 from exporter.verdicts import FP16, FP32, Tolerance
 from targets import litert
-from targets.litert_model import _Walk
+from targets.litert_model import ModelWriter
 from targets.litert_reader import parse
 from targets.litert_runner import LitertRunner
 
@@ -361,7 +361,7 @@ def test_operations_outside_the_delegate_are_refused(
 ) -> None:
     """XNNPACK does not take QUANTIZE from uint8 to int8: a built-in kernel would run it."""
     _, graph = make_graphs()
-    monkeypatch.setattr(_Walk, "cast", _Walk.quantize)
+    monkeypatch.setattr(ModelWriter, "cast", ModelWriter.quantize)
     emit(graph, path, options=ExportOptions(io=IoType.UINT8))
     with pytest.raises(TargetError, match="fell back to built-in kernels"):
         litert.load(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -12,14 +13,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+NOT_SOURCES = shutil.ignore_patterns(
+    ".*", "build", "dist", "*.egg-info", "__pycache__", "shared", "app_samples"
+)
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
+    """Built from a copy: setuptools leaves `build/` and `*.egg-info` beside the sources."""
     out = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "build", "--wheel", "--outdir", out, ROOT]
+    sources = shutil.copytree(ROOT, out / "sources", ignore=NOT_SOURCES)
+    command = [sys.executable, "-m", "build", "--wheel", "--outdir", out, sources]
     subprocess.run(command, check=True, capture_output=True)
     return next(out.glob("*.whl"))
 

@@ -9,7 +9,13 @@ from fakes import fake_target
 from graphs import TWO_LAYERS, make_spec, random_model
 
 from exporter.checkpoints import Overrides, save_checkpoint
-from exporter.errors import ArtifactError, DataError, MissingDependencyError, UnsupportedError
+from exporter.errors import (
+    ArtifactError,
+    DataError,
+    MissingDependencyError,
+    TargetError,
+    UnsupportedError,
+)
 from exporter.events import ArtifactChecked, Event, Finished, TargetFailed
 from exporter.manifest import Manifest, read_manifest
 from exporter.pipeline import BuildRequest, build, jobs_for, offered_jobs
@@ -178,6 +184,57 @@ def test_a_directory_that_is_no_build_is_left_alone(checkpoint, photos, tmp_path
     with pytest.raises(ArtifactError, match="not an earlier build"):
         run(checkpoint, photos, tmp_path, fake_target())
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("text", ['{"name": "pwa"}', "not json", '{"schema_version": 1}'])
+def test_a_foreign_manifest_does_not_make_a_build(checkpoint, photos, tmp_path, text) -> None:
+    """Web apps and browser extensions keep a manifest.json too."""
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "app.js").write_text("years of work")
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(ArtifactError, match="not an earlier build"):
+        run(checkpoint, photos, tmp_path, fake_target())
+    assert (tmp_path / "src" / "app.js").exists()
+
+
+def test_notes_in_an_earlier_build_are_kept(built, checkpoint, photos, tmp_path) -> None:
+    import shutil
+
+    out = Path(shutil.copytree(built, tmp_path / "build"))
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(ArtifactError, match=r"notes\.txt"):
+        run(checkpoint, photos, out, fake_target())
+    assert (out / "notes.txt").read_text() == "mine"
+    (out / "notes.txt").unlink()
+    run(checkpoint, photos, out, fake_target())
+    assert [a.target for a in read_manifest(out).artifacts] == ["fake"]
+
+
+def test_a_runtime_that_crashes_is_drift(checkpoint, photos, tmp_path) -> None:
+    crashing = fake_target(run_crashes=True)
+    events = run(checkpoint, photos, tmp_path / "b", crashing, fake_target("x"))
+    manifest = manifest_of(events)
+    assert manifest.artifacts[0].parity.outcome is Outcome.DRIFTED
+    assert "cannot be run: ZeroDivisionError" in manifest.artifacts[0].parity.reason
+    assert manifest.artifacts[1].parity.outcome is Outcome.SAME
+
+
+def test_options_are_checked_before_any_work(checkpoint, photos, tmp_path) -> None:
+    with pytest.raises(UnsupportedError, match="with these options"):
+        run(checkpoint, photos, tmp_path / "b", fake_target("good"), fake_target(refuses=True))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_written_when_every_target_fails(checkpoint, photos, tmp_path) -> None:
+    with pytest.raises(TargetError, match="no target wrote"):
+        run(checkpoint, photos, tmp_path / "b", fake_target(fails=True))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_artifact_that_was_not_finished_is_removed(checkpoint, photos, tmp_path) -> None:
+    bad = fake_target("bad", crashes_after_writing=True)
+    run(checkpoint, photos, tmp_path / "b", bad, fake_target())
+    assert not (tmp_path / "b" / "model-int8.bad").exists()
 
 
 def test_a_failed_build_leaves_the_earlier_one(built, checkpoint, tmp_path) -> None:

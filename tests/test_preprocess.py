@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from exporter.errors import DataError
-from exporter.preprocess import load_pixels, normalize, resize, to_pixels
+from exporter.preprocess import load_pixels, normalize, read_image, resize, to_pixels
 from exporter.spec import (
     ChannelOrder,
     Preprocess,
@@ -168,6 +168,46 @@ def test_every_color_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
     image = picture(30, 30).convert("L") if mode == "I;16" else picture(30, 30)
     image.convert(mode).save(tmp_path / "image.tiff")
     assert load_pixels(tmp_path / "image.tiff", keras_preprocess(32)).shape == (32, 32, 3)
+
+
+@pytest.mark.parametrize("name", ["gray.png", "gray.tiff", "gray.pgm"])
+def test_sixteen_bits_keep_their_upper_byte(tmp_path: Path, name: str) -> None:
+    """Whole range, so that black stays black and white stays white; Pillow alone clips at 255."""
+    values = np.arange(0, 1 << 16, 64, dtype=np.uint16).reshape(32, 32)
+    path = tmp_path / name
+    if path.suffix == ".pgm":
+        path.write_bytes(b"P5 32 32 65535\n" + values.astype(">u2").tobytes())
+    else:
+        Image.fromarray(values).save(path)
+    pixels = np.asarray(read_image(path))
+    assert np.array_equal(pixels, np.repeat((values >> 8)[..., None], 3, axis=2))
+    assert (pixels.min(), pixels.max()) == (0, 255)
+
+
+def test_sixteen_bit_orientation_is_applied(tmp_path: Path) -> None:
+    values = np.arange(0, 1 << 16, 128, dtype=np.uint16).reshape(16, 32)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(values).save(tmp_path / "scan.png", exif=exif)
+    pixels = np.asarray(read_image(tmp_path / "scan.png"))
+    assert np.array_equal(pixels[..., 0], np.rot90(values >> 8, -1))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "said"), [(np.float32, "floating-point"), (np.int32, "32-bit integer")]
+)
+def test_numbers_without_a_range_are_refused(tmp_path: Path, dtype: type, said: str) -> None:
+    """White may be 1.0, 255 or anything else: a guess would be a wrong picture."""
+    path = tmp_path / "depth.tiff"
+    Image.fromarray(np.ones((8, 8), dtype)).save(path)
+    with pytest.raises(DataError, match=rf"depth\.tiff: {said} pixels"):
+        read_image(path)
+
+
+def test_a_directory_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="a directory, not an image") as caught:
+        read_image(tmp_path)
+    assert "Errno" not in caught.value.message
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n truncated"])

@@ -169,7 +169,7 @@ def rounded(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 @torch.no_grad()
 def evaluate(model: nn.Module, spec: ModelSpec) -> Accuracy:
     """Accuracy on the unseen style over unseen backgrounds."""
-    pixels, labels = demo.test_images()
+    pixels, labels = demo.unseen_images()
     images = torch.from_numpy(normalize(pixels, spec.preprocess))
     logits = [model(images[i : i + 64]) for i in range(0, len(images), 64)]
     guesses = torch.cat(logits).topk(5).indices

@@ -9,18 +9,25 @@ from batch norm, and applied in order so that each layer also corrects its input
 
 from __future__ import annotations
 
+import math
+
 import torch
 
-from exporter.graph import Conv, Linear, Op, WeightedOp
+from exporter.graph import Conv, Linear, Op, QuantizedGraph, WeightedOp
 from exporter.quantize.fake_quant import FusedLayer, FusedNetwork, last_uses
 from exporter.quantize.ranges import BATCH
+
+MEMORY_BYTES = 4 * 10**9
+FEWEST_IMAGES = 2
 
 
 def correct_biases(network: FusedNetwork, images: torch.Tensor) -> None:
     """Set every layer's bias from (n, 3, r, r) float images; ranges must be set already.
 
-    Holds the live activations of all images twice: about 8 bytes x n x the largest pair of maps.
+    Activations of all images are held twice, in float and rounded, so only as many images are used
+    as fit into `MEMORY_BYTES`.
     """
+    images = images[: affordable(network.graph)]
     reference: dict[str, torch.Tensor] = {}
     quantized: dict[str, torch.Tensor] = {}
     last = last_uses(network.graph)
@@ -34,6 +41,15 @@ def correct_biases(network: FusedNetwork, images: torch.Tensor) -> None:
         quantized[op.output] = _batched(network, op, rounded)
         for name in last.get(op.output, ()):
             del reference[name], quantized[name]
+
+
+def affordable(graph: QuantizedGraph) -> int:
+    """How many images' activations fit: 8 bytes per value of an operation's inputs and output."""
+    per_image = max(
+        sum(8 * math.prod(graph.tensors[name].shape) for name in (*op.inputs, op.output))
+        for op in graph.ops
+    )
+    return max(FEWEST_IMAGES, MEMORY_BYTES // per_image)
 
 
 def _correct(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from exporter.errors import UnsupportedError
 from exporter.graph import QMAX, QMIN, QParams
 from exporter.quantize.fake_quant import FakeQuantize, FusedNetwork, Mode, exact_float32
 from exporter.spec import Preprocess
@@ -12,6 +13,7 @@ from exporter.spec import Preprocess
 BATCH = 16
 STEPS = QMAX - QMIN
 SMALLEST_RANGE = 2.0**-12
+MAX_INPUT_GROWTH = 0.05  # of the input scale
 TIE_MARGIN = 1e-3  # of one int8 step; float32 noise in a normalized pixel is below 1e-4
 SHRINK = np.linspace(0.3, 1.0, 57)  # of the observed range
 
@@ -63,21 +65,20 @@ def image_qparams(contract: Preprocess) -> QParams:
     At the naive scale (range / 255) of x = u / 127.5 - 1 every pixel is a tie, so float noise
     decides its code and an app that normalizes by an equivalent expression gets another answer.
     The scale grows from the naive one in small steps until every code is `TIE_MARGIN` away.
+    Raises UnsupportedError where no scale up to 5 % coarser does it.
     """
     scale, bias = (v.astype(np.float64) for v in contract.affine())
     pixels = np.arange(256)[:, None] * scale + bias  # (256, 3)
     low, high = float(pixels.min()), float(pixels.max())
     naive = affine_qparams(low, high).scale
-    best: tuple[float, QParams] | None = None
-    for growth in np.arange(0.0, 0.02, 1e-5):
+    for growth in np.arange(0.0, MAX_INPUT_GROWTH, 1e-5):
         qparams = affine_qparams(low, low + STEPS * naive * (1.0 + growth))
-        margin = tie_margin(pixels, qparams)
-        if margin >= TIE_MARGIN:
+        if tie_margin(pixels, qparams) >= TIE_MARGIN:
             return qparams
-        if best is None or margin > best[0]:
-            best = (margin, qparams)
-    assert best is not None
-    return best[1]
+    raise UnsupportedError(
+        "no int8 input scale keeps every 8-bit pixel of this preprocessing from a rounding tie",
+        "the channels' std or mean are too different: check --preprocess",
+    )
 
 
 def tie_margin(pixels: np.ndarray, qparams: QParams) -> float:
