@@ -12,7 +12,7 @@ from exporter.manifest import ArtifactRecord, Manifest
 from exporter.spec import ModelSpec, Preprocess, ResizeRule
 from exporter.target import Contents, TargetInfo
 from exporter.ui.text import STYLES, megabytes, verdict
-from exporter.verdicts import Outcome
+from exporter.verdicts import Accuracy, Outcome, Quality
 
 if TYPE_CHECKING:
     from exporter.costs import Costs
@@ -36,37 +36,35 @@ def print_summary(console: Console, manifest: Manifest) -> None:
 
 
 def _artifact_table(manifest: Manifest) -> Table:
-    labeled = manifest.float_accuracy is not None
+    """Parity, and what was measured beside it; `verify` measures parity alone."""
+    scored = any(a.quality for a in manifest.artifacts)
+    labeled = any(a.accuracy for a in manifest.artifacts)
     table = Table()
     table.add_column("file", no_wrap=True)
     table.add_column("size", justify="right", no_wrap=True)
     table.add_column("against the reference")
-    table.add_column("SQNR", justify="right", no_wrap=True)
-    table.add_column("agree", justify="right", no_wrap=True)
-    if labeled:
-        table.add_column("top-1", justify="right", no_wrap=True)
-        table.add_column("top-5", justify="right", no_wrap=True)
-    if manifest.float_accuracy is not None:
-        figures = manifest.float_accuracy
-        row = ["float model", "", "", "", "", f"{figures.top1:.1%}", f"{figures.top5:.1%}"]
+    columns = ["SQNR", "agree"] * scored + ["top-1", "top-5"] * labeled
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    if labeled and manifest.float_accuracy is not None:
+        row = ["float model", "", "", *["", ""] * scored, *_accuracy(manifest.float_accuracy)]
         table.add_row(*row, style="dim")
     for record in manifest.artifacts:
-        table.add_row(*_artifact_row(record, labeled=labeled))
+        row = [record.path, megabytes(record.size_bytes), verdict(record.parity)]
+        row += _quality(record.quality) if scored else []
+        row += _accuracy(record.accuracy) if labeled else []
+        table.add_row(*row)
     return table
 
 
-def _artifact_row(record: ArtifactRecord, *, labeled: bool) -> list[str]:
-    quality, accuracy = record.quality, record.accuracy
-    row = [
-        record.path,
-        megabytes(record.size_bytes),
-        verdict(record.parity),
-        f"{quality.sqnr_db:.1f} dB" if quality else "",
-        f"{quality.top1_agreement:.1%}" if quality else "",
-    ]
-    if labeled:
-        row += [f"{accuracy.top1:.1%}", f"{accuracy.top5:.1%}"] if accuracy else ["", ""]
-    return row
+def _quality(figures: Quality | None) -> list[str]:
+    if figures is None:
+        return ["", ""]
+    return [f"{figures.sqnr_db:.1f} dB", f"{figures.top1_agreement:.1%}"]
+
+
+def _accuracy(figures: Accuracy | None) -> list[str]:
+    return ["", ""] if figures is None else [f"{figures.top1:.1%}", f"{figures.top5:.1%}"]
 
 
 def _matrix(manifest: Manifest, records: list[ArtifactRecord]) -> Table:
