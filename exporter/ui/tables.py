@@ -25,6 +25,10 @@ def print_summary(console: Console, manifest: Manifest) -> None:
     """The artifact table and the cross-target matrix."""
     console.print("\n[italic]Artifacts, reloaded from disk[/]")
     console.print(_artifact_table(manifest))
+    judged = [(a.path, a.quality) for a in manifest.artifacts if a.quality is not None]
+    if judged:
+        console.print(f"\n[italic]Against the float model, on {judged[0][1].images} images[/]")
+        console.print(_quality_table(judged))
     for precision in dict.fromkeys(a.precision for a in manifest.artifacts):
         records = [a for a in manifest.artifacts if a.precision is precision]
         if len(records) > 1:
@@ -36,31 +40,40 @@ def print_summary(console: Console, manifest: Manifest) -> None:
 
 
 def _artifact_table(manifest: Manifest) -> Table:
-    """Parity, and what was measured beside it; `verify` measures parity alone."""
-    scored = any(a.quality for a in manifest.artifacts)
+    """Size, parity, and accuracy where there are true labels."""
     labeled = any(a.accuracy for a in manifest.artifacts)
-    table = Table()
-    table.add_column("file", no_wrap=True)
-    table.add_column("size", justify="right", no_wrap=True)
-    table.add_column("against the reference")
-    columns = ["SQNR", "agree"] * scored + ["top-1", "top-5"] * labeled
-    for column in columns:
+    table = _table("file", "against the reference", numbers=("size",))
+    for column in ("top-1", "top-5") if labeled else ():
         table.add_column(column, justify="right", no_wrap=True)
     if labeled and manifest.float_accuracy is not None:
-        row = ["float model", "", "", *["", ""] * scored, *_accuracy(manifest.float_accuracy)]
-        table.add_row(*row, style="dim")
+        table.add_row("float model", "", "", *_accuracy(manifest.float_accuracy), style="dim")
     for record in manifest.artifacts:
-        row = [record.path, megabytes(record.size_bytes), verdict(record.parity)]
-        row += _quality(record.quality) if scored else []
-        row += _accuracy(record.accuracy) if labeled else []
-        table.add_row(*row)
+        row = [record.path, verdict(record.parity), megabytes(record.size_bytes)]
+        table.add_row(*row, *(_accuracy(record.accuracy) if labeled else []))
     return table
 
 
-def _quality(figures: Quality | None) -> list[str]:
-    if figures is None:
-        return ["", ""]
-    return [f"{figures.sqnr_db:.1f} dB", f"{figures.top1_agreement:.1%}"]
+def _quality_table(judged: list[tuple[str, Quality]]) -> Table:
+    """Figures, not verdicts: how much of the float model's signal is left."""
+    table = _table("file", numbers=("SQNR", "same top-1", "KL, nats", "max |d logit|"))
+    for path, figures in judged:
+        table.add_row(
+            path,
+            f"{figures.sqnr_db:.1f} dB",
+            f"{figures.top1_agreement:.1%}",
+            f"{figures.kl:.1e}",
+            f"{figures.max_abs:.2g}",
+        )
+    return table
+
+
+def _table(*texts: str, numbers: tuple[str, ...]) -> Table:
+    table = Table()
+    for column in texts:
+        table.add_column(column)
+    for column in numbers:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
 
 
 def _accuracy(figures: Accuracy | None) -> list[str]:
