@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
+from exporter.arguments import (
+    Batch,
+    CheckpointPath,
+    Contract,
+    Deployment,
+    Io,
+    Json,
+    LabelsFile,
+    LoweringOption,
+    Out,
+    Photos,
+    Precisions,
+    Quiet,
+    Resolution,
+    Softmax,
+    Verbose,
+)
 from exporter.errors import ALL_ERRORS, ExportError
 from exporter.session import drift, failures, session
 from exporter.spec import PaddingStyle, Precision
@@ -20,6 +38,7 @@ if TYPE_CHECKING:
 
 MEANINGS = {0: "done", 2: "usage", **{error.exit_code: error.meaning for error in ALL_ERRORS}}
 EXIT_CODES = "Exit codes:\n\n" + "\n\n".join(f"{c} {MEANINGS[c]}" for c in sorted(MEANINGS))
+TERMINATED = 128 + signal.SIGTERM  # as shells count
 app = typer.Typer(
     name="mnv2-export",
     help="Put a MobileNetV2 on phones and prove that it is still the same model.",
@@ -29,59 +48,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no tables.")]
-Verbose = Annotated[
-    bool, typer.Option("--verbose", "-v", help="Show what libraries print, and tracebacks.")
-]
-CheckpointPath = Annotated[
-    Path | None,
-    typer.Argument(help="Checkpoint file; without one the embedded demo.", show_default=False),
-]
 Targets = Annotated[
     list[TargetName] | None,
     typer.Option("--target", "-t", help="Repeat for several; default: all.", show_default=False),
 ]
-Precisions = Annotated[
-    list[Precision] | None,
-    typer.Option(
-        "--precision", "-p", help="Repeat for several; default: int8.", show_default=False
-    ),
-]
-Out = Annotated[Path, typer.Option("--out", "-o", help="Output directory.")]
-Photos = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--calibration",
-        "-c",
-        help="Photos or folders of photos, without labels; int8 needs some.",
-        show_default=False,
-    ),
-]
-LabelsFile = Annotated[
-    Path | None, typer.Option("--labels", help="Text file, a label per line.", show_default=False)
-]
-Resolution = Annotated[
-    int | None,
-    typer.Option(help="Input side in pixels, where the file does not say.", show_default=False),
-]
-Contract = Annotated[
-    str | None,
-    typer.Option(
-        "--preprocess",
-        help="'torchvision', 'keras' or a JSON file; default: the checkpoint's source's.",
-        show_default=False,
-    ),
-]
-LoweringOption = Annotated[Lowering, typer.Option(help="android: how the .pte is made.")]
-Io = Annotated[IoType, typer.Option(help="litert int8: type of input and output elements.")]
-Softmax = Annotated[bool, typer.Option("--softmax", help="litert: end in probabilities.")]
-Deployment = Annotated[DeploymentTarget, typer.Option(help="ios: oldest system to run on.")]
-Batch = Annotated[str, typer.Option(help="onnx: batch size, or 'dynamic'.")]
 
 
 def main() -> None:
     """Entry point of the `mnv2-export` command."""
+    # A job that is cancelled unwinds like one that fails, so it leaves no temporary folder.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     app()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from exporter.manifest import ArtifactRecord, Failure, Manifest
@@ -56,3 +57,16 @@ class Finished:
 
 
 Event = StageStarted | StageFinished | Note | ArtifactChecked | TargetFailed | Finished
+
+
+class Stage:
+    """A named step and its clock, which starts when the stage is made."""
+
+    def __init__(self, name: str) -> None:
+        self.started = StageStarted(stage=name)
+        self._clock = time.perf_counter()
+
+    def finished(self, detail: str) -> StageFinished:
+        """The end of the step, with one line of what came of it."""
+        seconds = time.perf_counter() - self._clock
+        return StageFinished(stage=self.started.stage, seconds=seconds, detail=detail)

@@ -162,7 +162,7 @@ def _build_one(
     """Write one artifact (and its companions), reload and compare; returns what was proved."""
     name = artifact_name(target, precision)
     yield StageStarted(stage=name)
-    graph, path = reference.graph_for(precision), folder / name
+    graph, path = reference.graphs[precision.graph], folder / name
     started = time.perf_counter()
     notes = target.backend.emit(graph, precision, build_request.options, path)
     emit_seconds: float | None = time.perf_counter() - started

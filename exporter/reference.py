@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import time
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from exporter import demo, golden
 from exporter.checkpoints import Checkpoint, Overrides, build_model, load_checkpoint
 from exporter.data import CALIBRATION_COUNT, HOLDOUT_COUNT, ImageSet, load_image_set
 from exporter.errors import DataError, GraphError
-from exporter.events import Event, Note, StageFinished, StageStarted
+from exporter.events import Event, Note, Stage
 from exporter.fold import fold
 from exporter.graph import QuantizedGraph
 from exporter.manifest import Calibration, Source
@@ -59,14 +58,10 @@ class Reference:
     labeled: Labeled | None
     float_accuracy: Accuracy | None
 
-    def graph_for(self, precision: Precision) -> QuantizedGraph:
-        """The graph that an artifact is emitted from; fp16 halves the float one."""
-        return self.graphs[Precision.INT8 if precision is Precision.INT8 else Precision.FP32]
-
     def evidence(self, precision: Precision, rules: Rules) -> Evidence:
         """What an artifact of a precision and a runtime's rules is compared with."""
         return Evidence(
-            graph=self.graph_for(precision),
+            graph=self.graphs[precision.graph],
             precision=precision,
             rules=rules,
             images=self.images,
@@ -86,8 +81,8 @@ def make_reference(request: Request, *, needs_int8: bool) -> Generator[Event, No
     graphs = {Precision.FP32: (yield from _fold(checkpoint, holdout[:2]))}
     if needs_int8:
         graphs[Precision.INT8] = yield from _quantize(graphs[Precision.FP32], images, holdout)
-    started = time.perf_counter()
-    yield StageStarted(stage="references")
+    stage = Stage("references")
+    yield stage.started
     vectors = make_vectors(images.holdout)
     inputs = vector_images(vectors, graphs[Precision.FP32])
     labeled = _labeled(request, spec)
@@ -104,24 +99,17 @@ def make_reference(request: Request, *, needs_int8: bool) -> Generator[Event, No
         labeled=labeled,
         float_accuracy=_float_accuracy(graphs[Precision.FP32], labeled),
     )
-    yield StageFinished(
-        stage="references",
-        seconds=time.perf_counter() - started,
-        detail=f"{', '.join(reference.expected)} on {len(inputs)} golden vectors",
-    )
+    yield stage.finished(f"{', '.join(reference.expected)} on {len(inputs)} golden vectors")
     return reference
 
 
 def _load(request: Request) -> Generator[Event, None, Checkpoint]:
-    started = time.perf_counter()
-    yield StageStarted(stage="checkpoint")
+    stage = Stage("checkpoint")
+    yield stage.started
     checkpoint = load_checkpoint(request.checkpoint or demo.CHECKPOINT, request.overrides)
     spec = checkpoint.spec
-    yield StageFinished(
-        stage="checkpoint",
-        seconds=time.perf_counter() - started,
-        detail=f"{checkpoint.source}, width {spec.width:g}, {spec.resolution} px, "
-        f"{spec.classes} classes",
+    yield stage.finished(
+        f"{checkpoint.source}, width {spec.width:g}, {spec.resolution} px, {spec.classes} classes"
     )
     if request.checkpoint is not None:
         for fact in checkpoint.detected:
@@ -132,8 +120,8 @@ def _load(request: Request) -> Generator[Event, None, Checkpoint]:
 def _load_images(
     request: Request, spec: ModelSpec, needs_int8: bool
 ) -> Generator[Event, None, ImageSet]:
-    started = time.perf_counter()
-    yield StageStarted(stage="images")
+    stage = Stage("images")
+    yield stage.started
     if request.calibration:
         images = load_image_set(request.calibration, spec.preprocess, request.calibration_count)
     elif request.checkpoint is None:
@@ -145,7 +133,7 @@ def _load_images(
         )
     else:
         images = dataclasses.replace(_demo_images(spec), origin=STAND_IN)
-    yield StageFinished(stage="images", seconds=time.perf_counter() - started, detail=images.origin)
+    yield stage.finished(images.origin)
     for note in images.notes:
         yield Note(text=note)
     return images
@@ -175,8 +163,8 @@ def _fitted(pixels: np.ndarray, spec: ModelSpec) -> np.ndarray:
 
 def _fold(checkpoint: Checkpoint, probe: np.ndarray) -> Generator[Event, None, QuantizedGraph]:
     """Fold batch norm away and check that the graph still computes what the model computes."""
-    started = time.perf_counter()
-    yield StageStarted(stage="fold")
+    stage = Stage("fold")
+    yield stage.started
     model = build_model(checkpoint)
     graph = fold(model)
     with torch.no_grad():
@@ -184,10 +172,8 @@ def _fold(checkpoint: Checkpoint, probe: np.ndarray) -> Generator[Event, None, Q
     ratio = sqnr_db(expected, golden.run(graph, probe))
     if ratio < FP32.min_sqnr_db:
         raise GraphError(f"folding batch norm changed the logits: {ratio:.0f} dB SQNR")
-    yield StageFinished(
-        stage="fold",
-        seconds=time.perf_counter() - started,
-        detail=f"{sum(1 for _ in graph.weighted())} fused layers, {ratio:.0f} dB to the model",
+    yield stage.finished(
+        f"{sum(1 for _ in graph.weighted())} fused layers, {ratio:.0f} dB to the model"
     )
     return graph
 
@@ -195,15 +181,12 @@ def _fold(checkpoint: Checkpoint, probe: np.ndarray) -> Generator[Event, None, Q
 def _quantize(
     graph: QuantizedGraph, images: ImageSet, holdout: np.ndarray
 ) -> Generator[Event, None, QuantizedGraph]:
-    started = time.perf_counter()
-    yield StageStarted(stage="quantize")
+    stage = Stage("quantize")
+    yield stage.started
     quantized = quantize(graph, normalize(images.calibration, graph.spec.preprocess))
     figures = quality(golden.run(graph, holdout), golden.run(quantized, holdout))
-    yield StageFinished(
-        stage="quantize",
-        seconds=time.perf_counter() - started,
-        detail=f"{figures.sqnr_db:.1f} dB SQNR to float, "
-        f"{figures.top1_agreement:.1%} top-1 agreement",
+    yield stage.finished(
+        f"{figures.sqnr_db:.1f} dB SQNR to float, {figures.top1_agreement:.1%} top-1 agreement"
     )
     return quantized
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Judge = Callable[[Manifest], ExportError | None]
 
-EXPECTED = (ExportError, typer.Exit, KeyboardInterrupt)
+EXPECTED = (ExportError, typer.Exit, KeyboardInterrupt, SystemExit)
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
 

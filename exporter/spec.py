@@ -36,6 +36,11 @@ class Precision(StrEnum):
     FP16 = "fp16"
     INT8 = "int8"
 
+    @property
+    def graph(self) -> Precision:
+        """That of the graph an artifact is emitted from; fp16 halves the float one."""
+        return Precision.INT8 if self is Precision.INT8 else Precision.FP32
+
 
 class Rules(StrEnum):
     """Whose integer rounding is followed where runtimes differ (the residual add and the pool)."""

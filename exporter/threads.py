@@ -13,8 +13,8 @@ def one_thread() -> Iterator[None]:
     """Run torch on one thread inside the block.
 
     Float sums depend on how work is split, and ranges come from float sums: with several threads
-    the same photos could give another graph on another machine. It is also faster here: these
-    networks are too small to share between cores.
+    the same photos could give another graph on another machine. These networks are
+    also too small for sharing them between cores to pay.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)

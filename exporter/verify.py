@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from exporter.errors import ArtifactError
-from exporter.events import ArtifactChecked, Event, Finished, StageFinished, StageStarted
+from exporter.events import ArtifactChecked, Event, Finished, Stage, StageStarted
 from exporter.files import sha256
 from exporter.graph import QuantizedGraph
 from exporter.graph_file import load_graph
@@ -36,23 +36,15 @@ def verify(folder: Path, targets: Mapping[str, Target]) -> Iterator[Event]:
 
 def _verify(folder: Path, targets: Mapping[str, Target]) -> Iterator[Event]:
     manifest = read_manifest(folder)
-    started = time.perf_counter()
-    yield StageStarted(stage="files")
+    stage = Stage("files")
+    yield stage.started
     _check_files(folder, manifest)
-    yield StageFinished(
-        stage="files",
-        seconds=time.perf_counter() - started,
-        detail=f"{len(manifest.artifacts)} artifacts, {len(manifest.graphs)} graphs",
-    )
+    yield stage.finished(f"{len(manifest.artifacts)} artifacts, {len(manifest.graphs)} graphs")
     graphs = {g.precision: load_graph(folder / g.path) for g in manifest.graphs}
-    started = time.perf_counter()
-    yield StageStarted(stage="golden vectors")
+    stage = Stage("golden vectors")
+    yield stage.started
     images, expected = _check_vectors(folder, graphs)
-    yield StageFinished(
-        stage="golden vectors",
-        seconds=time.perf_counter() - started,
-        detail=f"{len(images)} images, recomputed and equal",
-    )
+    yield stage.finished(f"{len(images)} images, recomputed and equal")
     proved: list[Proved] = []
     for record in manifest.artifacts:
         started = time.perf_counter()
@@ -135,9 +127,8 @@ def _evidence(
     images: np.ndarray,
     expected: dict[str, np.ndarray],
 ) -> Evidence:
-    wanted = Precision.INT8 if record.precision is Precision.INT8 else Precision.FP32
     return Evidence(
-        graph=graphs[wanted],
+        graph=graphs[record.precision.graph],
         precision=record.precision,
         rules=target.info.rules,
         images=images,

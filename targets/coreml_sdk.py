@@ -1,7 +1,7 @@
 """Importing coremltools without its noise and without the packages that it only tries out.
 
 coremltools imports scikit-learn, torchao and ExecuTorch when it finds them, each under its own
-`try`, for converters that are not used here. They cost 3 of its 4 seconds and most of its
+`try`, for converters that are not used here. They cost most of its import time and of its
 warnings, so while it is imported they look as if they were not installed.
 """
 

@@ -6,7 +6,7 @@ int8   the form that ONNX Runtime runs wholly in integers (QLinearConv and its r
 fp32   Conv, Clip, Add, GlobalAveragePool, Reshape, Gemm.
 fp16   the same with float16 weights, widened by Cast nodes that ONNX Runtime folds when it loads.
        Its CPU kernels are float32 (outside recent ARM), so float16 arithmetic would only add casts
-       and lose the fusion of Clip into Conv: as small on disk, a quarter slower.
+       and lose the fusion of Clip into Conv, for a file of the same size.
 
 Tensors are called as in the graph. A name with a slash is ours alone: "input/quantized" holds the
 codes of "input", "<tensor>/unclamped" what a separate clamp reads.

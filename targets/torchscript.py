@@ -6,7 +6,7 @@ its one class has a fixed name, whatever else this process traced before. The ba
 
 An int8 graph becomes integer arithmetic carried in floats: int8 weights on disk, and the golden's
 rounding steps, so the logits equal the golden's bit for bit. It is there to check a model, and for
-users of libtorch who want the phone's answers; it is not faster than fp32.
+users of libtorch who want the phone's answers, not for speed.
 
 torch writes paths of this machine and lines of our sources into every archive, for stack traces.
 They are taken out again: equal models are equal bytes.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -324,6 +325,23 @@ def test_help_loads_no_torch_and_is_quick() -> None:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(seconds) < HELP_CPU_SECONDS
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_cancelled_build_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "exporter", "build", "--out", str(tmp_path / "b")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith(b"images"):  # the temporary folder exists by now
+                break
+        assert [p.name[:3] for p in tmp_path.iterdir()] == [".b."]
+        process.send_signal(number)
+        rest = process.stderr.read()
+        process.wait(timeout=60)
+    assert process.returncode == 128 + number
+    assert b"Traceback" not in rest
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_completion_is_offered() -> None:

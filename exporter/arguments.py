@@ -1,0 +1,57 @@
+"""The options of the command line: their types, names and help texts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from exporter.spec import Precision
+from exporter.target import DeploymentTarget, IoType, Lowering
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no tables.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Show what libraries print, and tracebacks.")
+]
+CheckpointPath = Annotated[
+    Path | None,
+    typer.Argument(help="Checkpoint file; without one the embedded demo.", show_default=False),
+]
+Precisions = Annotated[
+    list[Precision] | None,
+    typer.Option(
+        "--precision", "-p", help="Repeat for several; default: int8.", show_default=False
+    ),
+]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Output directory.")]
+Photos = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--calibration",
+        "-c",
+        help="Photos or folders of photos, without labels; int8 needs some.",
+        show_default=False,
+    ),
+]
+LabelsFile = Annotated[
+    Path | None, typer.Option("--labels", help="Text file, a label per line.", show_default=False)
+]
+Resolution = Annotated[
+    int | None,
+    typer.Option(help="Input side in pixels, where the file does not say.", show_default=False),
+]
+Contract = Annotated[
+    str | None,
+    typer.Option(
+        "--preprocess",
+        help="'torchvision', 'keras' or a JSON file; default: the checkpoint's source's.",
+        show_default=False,
+    ),
+]
+LoweringOption = Annotated[Lowering, typer.Option(help="android: how the .pte is made.")]
+Io = Annotated[IoType, typer.Option(help="litert int8: type of input and output elements.")]
+Softmax = Annotated[bool, typer.Option("--softmax", help="litert: end in probabilities.")]
+Deployment = Annotated[DeploymentTarget, typer.Option(help="ios: oldest system to run on.")]
+Batch = Annotated[str, typer.Option(help="onnx: batch size, or 'dynamic'.")]
