@@ -37,7 +37,7 @@ from exporter.target import (
 from targets.coreml_sdk import IMAGE, LABEL, LOGITS, PROBABILITIES, coremltools, quiet
 
 if TYPE_CHECKING:
-    from targets.coreml_package import Package
+    from targets.mil.package import Package
 
 SUFFIX = ".mlpackage"
 BEFORE_INT8 = (DeploymentTarget.IOS15, DeploymentTarget.IOS16)  # quantize came with iOS 17
@@ -234,7 +234,7 @@ def _subnormal_note(graph: QuantizedGraph, real: type[np.floating[Any]]) -> Iter
 
 def _read(path: Path) -> Package:
     coremltools()
-    from targets.coreml_package import read_package
+    from targets.mil.package import read_package
 
     return read_package(path)
 
@@ -263,8 +263,8 @@ def _feature(feature: Any) -> TensorInfo:
 
 def _layers(package: Package) -> Iterator[LayerInfo]:
     """Convolutions and linear layers with the bytes of their constants."""
-    from targets.coreml_package import constant_bytes
     from targets.coreml_program import graph_name
+    from targets.mil.package import constant_bytes
 
     for operation in package.operations:
         if operation.type in WEIGHTED:

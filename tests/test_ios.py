@@ -81,7 +81,7 @@ def emit(tmp_path_factory: pytest.TempPathFactory) -> Emit:
     folder = tmp_path_factory.mktemp("ios")
     done: dict[tuple[int, Precision, str, bool], Emitted] = {}
     coremltools()
-    from targets.coreml_package import read_package
+    from targets.mil.package import read_package
 
     def once(
         graph: QuantizedGraph, precision: Precision, target: str = "iOS17", twin: bool = False
@@ -293,7 +293,7 @@ def test_other_clamps_are_clips(
     graph = graphs.replace_op(floating, dataclasses.replace(layer, clamp=(0.0, 4.0)))
     path = tmp_path / "clip.mlpackage"
     ios.emit(graph, precision, at("iOS17"), path)
-    from targets.coreml_package import read_package
+    from targets.mil.package import read_package
 
     package = read_package(path)
     (clip,) = (op for op in package.operations if op.type == "clip")

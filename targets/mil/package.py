@@ -1,0 +1,171 @@
+"""A `.mlpackage` on disk, read and checked whole.
+
+Core ML itself looks into a package only when an app loads it, so a reader here follows every
+reference first: manifest to model, model to weight file, each constant to bytes of its size.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from coremltools.proto import Model_pb2
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+from exporter.errors import ArtifactError
+from targets.mil.values import from_bytes, immediate, read_blob, stored_bytes
+
+MANIFEST = "Manifest.json"
+DATA = "Data"
+MODEL_PATH = "@model_path/"  # in a program: the folder of the model file
+MAIN = "main"
+LARGEST_MODEL = 1 << 30  # of the model file, which holds the program; weights are beside it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Package:
+    """A package that was read and found whole."""
+
+    path: Path
+    spec: Any  # Model_pb2.Model
+    model_path: Path
+
+    @property
+    def function(self) -> Any:
+        """The program's main function."""
+        return self.spec.mlProgram.functions[MAIN]
+
+    @property
+    def block(self) -> Any:
+        """Its one block: the operations, and the names of what it gives."""
+        return self.function.block_specializations[self.function.opset]
+
+    @property
+    def operations(self) -> list[Any]:
+        """The operations in order, constants among them."""
+        return list(self.block.operations)
+
+    @cached_property
+    def producers(self) -> Mapping[str, Any]:
+        """Value name -> the operation that writes it."""
+        return {out.name: op for op in self.operations for out in op.outputs}
+
+    def source(self, operation: Any, name: str) -> Any:
+        """The operation that writes one input of another."""
+        source = None
+        if name in operation.inputs:
+            source = self.producers.get(operation.inputs[name].arguments[0].name)
+        if source is None:
+            raise ArtifactError(f"{self.path}: damaged program, a {operation.type} has no {name}")
+        return source
+
+    def constant(self, operation: Any, name: str) -> np.ndarray:
+        """The numbers that an input or attribute of an operation is bound to."""
+        if name in operation.attributes:
+            return self.decode(operation.attributes[name])
+        binding = operation.inputs[name].arguments[0]
+        if binding.WhichOneof("binding") == "value":
+            return self.decode(binding.value)
+        return self.decode(self.producers[binding.name].attributes["val"])
+
+    def decode(self, value: Any) -> np.ndarray:
+        """A tensor of numbers as an array, read from the weight file where it is there."""
+        if value.WhichOneof("value") == "blobFileValue":
+            return from_bytes(_blob(self, value), value.type)
+        return immediate(value)
+
+
+def read_package(path: Path) -> Package:
+    """Raises ArtifactError for a package that is missing, damaged or not an ML program."""
+    if not path.is_dir():
+        raise ArtifactError(f"{path}: no such package" if not path.exists() else f"{path}: a file")
+    model_path = _model_path(path)
+    spec = Model_pb2.Model()
+    try:
+        if model_path.stat().st_size > LARGEST_MODEL:
+            raise ArtifactError(f"{path}: {model_path.name} is larger than any ML program")
+        spec.ParseFromString(model_path.read_bytes())
+    except (DecodeError, OSError) as error:
+        raise ArtifactError(f"{path}: damaged {model_path.name} ({error})") from None
+    if spec.WhichOneof("Type") != "mlProgram" or MAIN not in spec.mlProgram.functions:
+        raise ArtifactError(f"{path}: not an ML program")
+    package = Package(path=path, spec=spec, model_path=model_path)
+    if package.function.opset not in package.function.block_specializations:
+        raise ArtifactError(f"{path}: no program for its opset {package.function.opset!r}")
+    written = {value.name for value in package.function.inputs}
+    for operation in package.operations:
+        _check_operation(package, operation, written)
+        written.update(out.name for out in operation.outputs)
+    if not written.issuperset(package.block.outputs):
+        raise ArtifactError(f"{path}: damaged program, nothing writes one of its outputs")
+    return package
+
+
+def constant_bytes(constant: Any) -> int:
+    """Bytes that a `const` or a `constexpr_*` operation stores."""
+    return sum(stored_bytes(v.type) for v in _values(constant) if v.type.HasField("tensorType"))
+
+
+def _model_path(path: Path) -> Path:
+    try:
+        manifest = json.loads((path / MANIFEST).read_text())
+        entries = manifest["itemInfoEntries"]
+        root = entries[manifest["rootModelIdentifier"]]["path"]
+        named = [entry["path"] for entry in entries.values()]
+    except FileNotFoundError:
+        raise ArtifactError(f"{path}: {MANIFEST} is missing") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ArtifactError(f"{path}: damaged {MANIFEST} ({error!r})") from None
+    for name in named:
+        _inside(path, path / DATA, name)
+    return _inside(path, path / DATA, root)
+
+
+def _inside(package: Path, folder: Path, name: str) -> Path:
+    """An existing path below `folder`; a package must not reach out of itself."""
+    relative = PurePosixPath(name)
+    file = folder / relative
+    within = file.resolve().is_relative_to(package.resolve())
+    if relative.is_absolute() or ".." in relative.parts or not within:
+        raise ArtifactError(f"{package}: refers to {name!r}, outside of itself")
+    if not file.exists():
+        raise ArtifactError(f"{package}: {name} is missing")
+    return file
+
+
+def _check_operation(package: Package, operation: Any, written: set[str]) -> None:
+    for name, argument in operation.inputs.items():
+        read = [b.name for b in argument.arguments if b.WhichOneof("binding") == "name"]
+        if not argument.arguments or not written.issuperset(read):
+            raise ArtifactError(
+                f"{package.path}: damaged program, nothing writes the {name!r} of a "
+                f"{operation.type!r} ({', '.join(map(repr, read))})"
+            )
+    for value in _values(operation):
+        if value.WhichOneof("value") == "blobFileValue":
+            _blob(package, value)
+
+
+def _values(operation: Any) -> Iterator[Any]:
+    """Constants that an operation holds: attributes, and inputs bound to a value."""
+    yield from operation.attributes.values()
+    for argument in operation.inputs.values():
+        yield from (b.value for b in argument.arguments if b.WhichOneof("binding") == "value")
+
+
+def _blob(package: Package, value: Any) -> bytes:
+    """The bytes of a constant in its weight file, which must be as many as its type has."""
+    blob = value.blobFileValue
+    if not blob.fileName.startswith(MODEL_PATH):
+        raise ArtifactError(f"{package.path}: refers to {blob.fileName!r}, outside of itself")
+    name = blob.fileName.removeprefix(MODEL_PATH)
+    file = _inside(package.path, package.model_path.parent, name)
+    try:
+        return read_blob(file, blob.offset, stored_bytes(value.type))
+    except ArtifactError as error:
+        raise ArtifactError(f"{package.path}: {error.message}", error.hint) from None
