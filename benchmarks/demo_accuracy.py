@@ -10,7 +10,7 @@ import torch
 from exporter import demo, golden
 from exporter.checkpoints import build_model, load_checkpoint
 from exporter.fold import fold
-from exporter.parity import accuracy
+from exporter.metrics import accuracy
 from exporter.preprocess import normalize
 
 DRAWS = 10

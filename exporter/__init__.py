@@ -10,6 +10,7 @@
     parity         same, drifted or not run; quality against float
     manifest       what was built and how it was proved
     verify         the same proofs again, from what is on disk
+    evaluation     one Core ML package by itself, whoever wrote it; photos makes pictures fit it
 
 The names below are what `from exporter import ...` offers; each is loaded when first used, so that
 importing this package loads no torch.

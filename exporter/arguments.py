@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from exporter.spec import Precision
-from exporter.target import DeploymentTarget, IoType, Lowering
+from exporter.spec import Fit, Precision
+from exporter.target import Arithmetic, DeploymentTarget, IosFormat, IoType, Lowering
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no tables.")]
@@ -53,5 +53,29 @@ Contract = Annotated[
 LoweringOption = Annotated[Lowering, typer.Option(help="android: how the .pte is made.")]
 Io = Annotated[IoType, typer.Option(help="litert int8: type of input and output elements.")]
 Softmax = Annotated[bool, typer.Option("--softmax", help="litert: end in probabilities.")]
+Format = Annotated[
+    IosFormat, typer.Option("--format", help="ios: a Core ML package, or ExecuTorch with one.")
+]
 Deployment = Annotated[DeploymentTarget, typer.Option(help="ios: oldest system to run on.")]
 Batch = Annotated[str, typer.Option(help="onnx: batch size, or 'dynamic'.")]
+Package = Annotated[Path, typer.Argument(help="A .mlpackage, or a .pte that holds one.")]
+Files = Annotated[
+    list[str],
+    typer.Argument(
+        help="Images or .npy arrays, each a run; a model of several inputs takes NAME=FILE of each."
+    ),
+]
+FitOption = Annotated[
+    Fit | None,
+    typer.Option(
+        "--fit",
+        help="How a photo gets the model's size; default: as the package says, else center-crop.",
+        show_default=False,
+    ),
+]
+ArithmeticOption = Annotated[Arithmetic, typer.Option(help="How real numbers are computed.")]
+Top = Annotated[int, typer.Option(min=1, help="How many classes to show.")]
+Save = Annotated[
+    Path | None,
+    typer.Option("--save", help="Directory for the outputs, as .npy files.", show_default=False),
+]

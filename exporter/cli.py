@@ -11,26 +11,41 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from exporter.arguments import (
+    ArithmeticOption,
     Batch,
     CheckpointPath,
     Contract,
     Deployment,
+    Files,
+    FitOption,
+    Format,
     Io,
     Json,
     LabelsFile,
     LoweringOption,
     Out,
+    Package,
     Photos,
     Precisions,
     Quiet,
     Resolution,
+    Save,
     Softmax,
+    Top,
     Verbose,
 )
 from exporter.errors import ALL_ERRORS, ExportError
 from exporter.session import drift, failures, session
 from exporter.spec import PaddingStyle, Precision
-from exporter.target import DeploymentTarget, ExportOptions, IoType, Lowering, Target
+from exporter.target import (
+    Arithmetic,
+    DeploymentTarget,
+    ExportOptions,
+    IosFormat,
+    IoType,
+    Lowering,
+    Target,
+)
 from targets import TARGETS, TargetName, get
 
 if TYPE_CHECKING:
@@ -94,6 +109,7 @@ def build(
     lowering: LoweringOption = Lowering.DIRECT,
     io: Io = IoType.FLOAT32,
     softmax: Softmax = False,
+    ios_format: Format = IosFormat.MLPACKAGE,
     deployment_target: Deployment = DeploymentTarget.IOS17,
     batch: Batch = "1",
     as_json: Json = False,
@@ -117,6 +133,7 @@ def build(
             lowering=lowering,
             io=io,
             softmax=softmax,
+            format=ios_format,
             deployment_target=deployment_target,
             batch=read_batch(batch),
         )
@@ -184,7 +201,7 @@ def inspect(
 def predict(
     artifact: Annotated[Path, typer.Argument(help="A file that `build` wrote.")],
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
-    top: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 5,
+    top: Top = 5,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -202,6 +219,35 @@ def predict(
             current.print_json(predictions)
         else:
             print_predictions(results(), predictions)
+
+
+@app.command()
+def coreml_run(
+    package: Package,
+    inputs: Files,
+    fit: FitOption = None,
+    arithmetic: ArithmeticOption = Arithmetic.DECLARED,
+    top: Top = 5,
+    save: Save = None,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Run any simple Core ML package on this machine: images or arrays in, its outputs out."""
+    with session(as_json=as_json, verbose=verbose) as current:
+        from exporter.ui import results
+        from exporter.ui.evaluation import print_evaluation
+        from exporter.ui.progress import busy
+
+        with busy(current.stream, f"running {package.name}"):
+            from exporter.evaluation import evaluate
+            from targets.mil.standalone import open_model
+
+            model = open_model(package, arithmetic)
+            found = evaluate(model, inputs, fit, top, save)
+        if as_json:
+            current.print_json(found)
+        else:
+            print_evaluation(results(), found)
 
 
 @app.command()

@@ -56,6 +56,32 @@ def replace_directory(path: Path, why_not: Callable[[Path], str]) -> Iterator[Pa
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def added_to(path: Path) -> Iterator[Path]:
+    """A fresh directory whose files move into `path` when the block succeeds, else vanish.
+
+    Other files in `path` stay. Raises ArtifactError where nothing can be written.
+    """
+    path = path.absolute()
+    if path.exists() and not path.is_dir():
+        raise ArtifactError(f"{path}: exists and is not a directory", "choose another one")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path if path.is_dir() else path.parent
+        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=beside))
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be written to ({error.strerror})") from None
+    try:
+        yield folder
+        path.mkdir(exist_ok=True)
+        for file in sorted(folder.iterdir()):
+            os.replace(file, path / file.name)  # noqa: PTH105 (as above)
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be written to ({error.strerror})") from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _check_replaceable(path: Path, why_not: Callable[[Path], str]) -> None:
     if path.exists() and not path.is_dir():
         raise ArtifactError(f"{path}: exists and is not a directory", "choose another --out")

@@ -31,7 +31,7 @@ from exporter.graph import (
     QuantizedGraph,
     Reshape,
     WeightedOp,
-    accumulator_scale,
+    accumulator_step,
 )
 from exporter.spec import Rules
 
@@ -86,7 +86,7 @@ def _integer_step(
     if isinstance(op, Input):
         return quantize(x, target, rules)
     if isinstance(op, Conv | Linear):
-        return requantize(graph, op, accumulate(graph, op, x))
+        return weighted(op, x, graph.qparams(op.input), target)
     if isinstance(op, Add):
         sources = graph.qparams(op.a), graph.qparams(op.b)
         add = add_xnnpack if rules is Rules.XNNPACK else add_ort
@@ -111,18 +111,16 @@ def dequantize(x: np.ndarray, q: QParams) -> np.ndarray:
     return np.asarray((x.astype(np.int32) - q.zero_point).astype(f32) * f32(q.scale), f32)
 
 
-def accumulate(graph: QuantizedGraph, op: WeightedOp, x: np.ndarray) -> np.ndarray:
-    """Int8 -> the int32 accumulator, bias included; zero padding is the zero point."""
-    centered = torch.from_numpy(x.astype(np.float64) - graph.qparams(op.input).zero_point)
-    weight = torch.from_numpy(op.weight.values.astype(np.float64))
-    acc = _accumulate(op, centered, weight)
-    return np.asarray(acc.astype(np.int32) + op.bias.reshape(_channels(acc)))
+def weighted(op: WeightedOp, x: np.ndarray, source: QParams, target: QParams) -> np.ndarray:
+    """A convolution or fully connected layer: int8 codes (n, ...) -> int8 codes.
 
-
-def requantize(graph: QuantizedGraph, op: WeightedOp, acc: np.ndarray) -> np.ndarray:
-    """`rne(float32(acc) * float32(s_x * s_w / s_y)) + zp`, clamped to the quantized bounds."""
-    target = graph.qparams(op.output)
-    multiplier = (accumulator_scale(op, graph) / f32(target.scale)).astype(f32)
+    The result is `rne(float32(acc) * float32(s_x * s_w / s_y)) + zp`, clamped to the quantized
+    bounds; acc is the int32 accumulator, bias included, and zero padding is the zero point.
+    """
+    centered = torch.from_numpy(x.astype(np.float64) - source.zero_point)
+    acc = _accumulate(op, centered, torch.from_numpy(op.weight.values.astype(np.float64)))
+    acc = np.asarray(acc.astype(np.int32) + op.bias.reshape(_channels(acc)))
+    multiplier = (accumulator_step(op, source) / f32(target.scale)).astype(f32)
     y = np.rint(acc.astype(f32) * multiplier.reshape(_channels(acc))).astype(np.float64)
     low, high = QMIN, QMAX
     if op.clamp is not None:

@@ -21,6 +21,7 @@ from exporter.spec import ModelSpec, Precision
 
 QMIN, QMAX = -128, 127  # activations
 WEIGHT_QMAX = 127  # weights are symmetric: -128 is never used
+BIAS_BITS = 22  # significant bits of an int32 bias (see `round_bias`)
 
 
 Shape = tuple[int, ...]
@@ -261,12 +262,29 @@ class QuantizedGraph:
         return qparams
 
 
+def round_bias(steps: np.ndarray) -> np.ndarray:
+    """Real steps of an accumulator -> the nearest integers that float32 can carry, as float64.
+
+    Converters that know no int32 bias take `bias * step` in float32 and divide again. With 22
+    significant bits (float32 has 24) that gives back the very integer; it only matters to channels
+    whose weights are all but zero.
+    """
+    steps = np.rint(steps.astype(np.float64))
+    _, exponent = np.frexp(steps)
+    unit = np.exp2(np.maximum(exponent - BIAS_BITS, 0))
+    return np.asarray(np.rint(steps / unit) * unit)
+
+
 def accumulator_scale(op: WeightedOp, graph: QuantizedGraph) -> np.ndarray:
+    """`accumulator_step` of a layer in its graph."""
+    return accumulator_step(op, graph.qparams(op.input))
+
+
+def accumulator_step(op: WeightedOp, source: QParams) -> np.ndarray:
     """Float32 (o,): real value of one step of the int32 accumulator, input scale x weight scale."""
     if op.weight.scale is None:
         raise TypeError(f"{op.output!r} has float weights")
-    scale = np.float32(graph.qparams(op.input).scale)
-    return np.asarray(scale * op.weight.scale, np.float32)
+    return np.asarray(np.float32(source.scale) * op.weight.scale, np.float32)
 
 
 def multiply_adds(op: Op, graph: QuantizedGraph) -> int:

@@ -35,14 +35,15 @@ class Prediction:
 
 
 def target_of(path: Path, targets: Mapping[str, Target]) -> Target:
-    """The target whose suffix a path has; raises ArtifactError."""
+    """The target whose suffix a path has, the longest that fits; raises ArtifactError."""
     if not path.exists():
         raise ArtifactError(f"{path}: no such file")
-    for target in targets.values():
-        if path.suffix in (target.info.suffix, *target.info.companions):
-            return target
-    known = ", ".join(s for t in targets.values() for s in (t.info.suffix, *t.info.companions))
-    raise ArtifactError(f"{path}: not an artifact by its suffix", f"known suffixes: {known}")
+    owners = {suffix: target for target in targets.values() for suffix in target.info.suffixes}
+    fitting = [suffix for suffix in owners if path.name.endswith(suffix)]
+    if not fitting:
+        known = f"known suffixes: {', '.join(owners)}"
+        raise ArtifactError(f"{path}: not an artifact by its suffix", known)
+    return owners[max(fitting, key=len)]
 
 
 def inspect(path: Path, targets: Mapping[str, Target]) -> Inspection:

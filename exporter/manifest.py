@@ -18,7 +18,7 @@ from typing import Any
 from exporter.errors import ArtifactError
 from exporter.files import write_atomic
 from exporter.spec import ModelSpec, Precision
-from exporter.verdicts import Accuracy, Outcome, Pair, Parity, Quality
+from exporter.verdicts import Accuracy, Gate, Outcome, Pair, Parity, Quality
 
 FILE_NAME = "manifest.json"
 SCHEMA_VERSION = 1
@@ -177,11 +177,17 @@ def _from_json(data: dict[str, Any]) -> Manifest:
 
 def _artifact(data: dict[str, Any]) -> ArtifactRecord:
     fields = dict(data)
-    fields["parity"] = _record(Parity, data["parity"])
+    fields["parity"] = _parity(data["parity"])
     fields["quality"] = _optional(Quality, data["quality"])
     fields["accuracy"] = _optional(Accuracy, data["accuracy"])
     record: ArtifactRecord = _record(ArtifactRecord, fields)
     return record
+
+
+def _parity(data: dict[str, Any]) -> Parity:
+    parity: Parity = _record(Parity, data)
+    gates = tuple(_record(Gate, gate) for gate in data.get("gates", ()))
+    return dataclasses.replace(parity, gates=gates)
 
 
 def _optional(kind: type, data: dict[str, Any] | None) -> Any:

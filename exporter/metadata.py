@@ -47,5 +47,5 @@ def spec_from_text(text: str | None) -> ModelSpec | None:
         return None
     try:
         return ModelSpec.from_json(json.loads(text)["spec"])
-    except (KeyError, TypeError, ValueError, ExportError):
+    except (KeyError, TypeError, ValueError, RecursionError, ExportError):
         return None

@@ -19,6 +19,7 @@ OWNERS = {
     "lowering": "android",
     "io": "litert",
     "softmax": "litert",
+    "format": "ios",
     "deployment_target": "ios",
     "batch": "onnx",
 }

@@ -92,7 +92,8 @@ def build(build_request: BuildRequest) -> Iterator[Event]:
             try:
                 proved += yield from _build_one(build_request, target, precision, reference, folder)
             except Exception as error:  # one SDK's bug must not stop the other targets
-                _discard(target, folder / artifact_name(target, precision))
+                name = artifact_name(target, precision, build_request.options)
+                _discard(target, folder / name)
                 failed = _failed(target, precision, error)
                 failures.append(failed.failure)
                 yield failed
@@ -123,9 +124,9 @@ def _discard(target: Target, path: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def artifact_name(target: Target, precision: Precision) -> str:
+def artifact_name(target: Target, precision: Precision, options: ExportOptions) -> str:
     """File name of an artifact in the build directory."""
-    return f"model-{precision}{target.info.suffix}"
+    return f"model-{precision}{target.info.suffix_for(options)}"
 
 
 def graph_name(precision: Precision) -> str:
@@ -160,7 +161,7 @@ def _build_one(
     folder: Path,
 ) -> Generator[Event, None, list[Proved]]:
     """Write one artifact (and its companions), reload and compare; returns what was proved."""
-    name = artifact_name(target, precision)
+    name = artifact_name(target, precision, build_request.options)
     yield StageStarted(stage=name)
     graph, path = reference.graphs[precision.graph], folder / name
     started = time.perf_counter()
@@ -178,7 +179,7 @@ def _build_one(
             check_seconds=time.perf_counter() - started,
         )
         emit_seconds = None  # a companion was written with its artifact
-    for note in notes:
+    for note in proved[0].record.notes:
         yield Note(text=f"{name}: {note}")
     return proved
 

@@ -18,6 +18,7 @@ _FILTERS = {
     ResizeFilter.BILINEAR: Image.Resampling.BILINEAR,
     ResizeFilter.BICUBIC: Image.Resampling.BICUBIC,
 }
+LARGEST_RESULT = 1 << 28  # pixels of a photo that was resized and is not yet cropped
 SIXTEEN_BITS_AS_I = ("PNG", "PPM")  # formats of 16 bits at most, which Pillow may widen to 32
 NUMBERS = {"I": "32-bit integer", "F": "floating-point"}
 
@@ -56,7 +57,10 @@ def read_image(path: Path) -> Image.Image:
 
 
 def resize(image: Image.Image, contract: Preprocess) -> Image.Image:
-    """Steps 2 and 3 of the contract: an RGB image of crop_size x crop_size."""
+    """Steps 2 and 3 of the contract: an RGB image of crop_size x crop_size.
+
+    Raises DataError where that would first take gigabytes, as a photo of one row does.
+    """
     size = contract.resize_size
     if contract.resize_rule is ResizeRule.STRETCH:
         target = (size, size)
@@ -65,6 +69,11 @@ def resize(image: Image.Image, contract: Preprocess) -> Image.Image:
         short, long = min(width, height), max(width, height)
         other = max(size, int(size * long / short))
         target = (size, other) if width <= height else (other, size)
+    if target[0] * max(target[1], image.height) > LARGEST_RESULT:
+        raise DataError(
+            f"a photo of {image.width} x {image.height} would become {target[0]} x {target[1]}",
+            "crop it first",
+        )
     kind = _FILTERS[contract.resize_filter]
     # Width first, then height, each rounded to 8 bits. Asked for both at once, Pillow chooses the
     # order by its version and the photo's shape, and the bytes of tall photos depend on it.

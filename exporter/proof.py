@@ -13,9 +13,10 @@ from exporter.errors import ExportError
 from exporter.files import sha256, size
 from exporter.graph import QuantizedGraph
 from exporter.manifest import ArtifactRecord
-from exporter.parity import accuracy, compare, compare_pair, first_divergence, quality
+from exporter.metrics import accuracy, quality
+from exporter.parity import compare, compare_pair, first_divergence
 from exporter.spec import Precision, Rules
-from exporter.target import CannotRunError, Runner, Target
+from exporter.target import CannotRunError, Claim, Examination, Examiner, Runner, Target
 from exporter.verdicts import TOLERANCES, Outcome, Pair, Parity
 
 
@@ -36,6 +37,7 @@ class Evidence:
     rules: Rules
     images: np.ndarray  # golden vectors, float32 (n, 3, r, r)
     expected: np.ndarray  # the golden's logits for them
+    float_expected: np.ndarray  # the float model's logits for them
     holdout: np.ndarray | None = None  # float32 (m, 3, r, r), for quality
     float_logits: np.ndarray | None = None  # the float model's logits for `holdout`
     labeled: Labeled | None = None
@@ -69,7 +71,10 @@ def prove(target: Target, path: Path, evidence: Evidence, notes: tuple[str, ...]
     )
     try:
         runner = target.backend.load(path)
-        logits = runner(evidence.images)
+        examination = _examined(target, path, evidence)
+        judged = runner if examination is None else examination.runner
+        logits = judged(evidence.images)
+        measured = _with_quality(record, runner, evidence)
     except CannotRunError as error:
         parity = _not_compared(Outcome.NOT_RUN, evidence, error.message)
         return _proved(record, evidence, parity, None)
@@ -78,8 +83,38 @@ def prove(target: Target, path: Path, evidence: Evidence, notes: tuple[str, ...]
         return _proved(record, evidence, parity, None)
     parity = compare(evidence.expected, logits, TOLERANCES[evidence.precision], evidence.step)
     if parity.outcome is Outcome.DRIFTED:
-        parity = dataclasses.replace(parity, reason=_locate(runner, evidence, logits, parity))
-    return _proved(_with_quality(record, runner, evidence), evidence, parity, logits)
+        parity = dataclasses.replace(parity, reason=_locate(judged, evidence, logits, parity))
+    if examination is not None:
+        parity = _with_gates(parity, examination)
+        told = dict.fromkeys((*notes, *examination.notes))  # `verify` hands on what was told before
+        measured = dataclasses.replace(measured, notes=tuple(told))
+    return _proved(measured, evidence, parity, logits)
+
+
+def _examined(target: Target, path: Path, evidence: Evidence) -> Examination | None:
+    """What a target that proves its artifacts in parts found; None for any other."""
+    if not isinstance(target.backend, Examiner):
+        return None
+    claim = Claim(
+        graph=evidence.graph,
+        precision=evidence.precision,
+        images=evidence.images,
+        expected=evidence.expected,
+        float_logits=evidence.float_expected,
+    )
+    return target.backend.examine(path, claim)
+
+
+def _with_gates(parity: Parity, examination: Examination) -> Parity:
+    """One gate that stays shut is drift, whatever the logits are."""
+    failed = [f"{gate.name}: {gate.detail}" for gate in examination.gates if not gate.passed]
+    return dataclasses.replace(
+        parity,
+        outcome=Outcome.DRIFTED if failed else parity.outcome,
+        reason="; ".join(reason for reason in (*failed, parity.reason) if reason),
+        by=examination.by,
+        gates=examination.gates,
+    )
 
 
 def _one_line(error: Exception) -> str:

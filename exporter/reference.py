@@ -20,7 +20,7 @@ from exporter.events import Event, Note, Stage
 from exporter.fold import fold
 from exporter.graph import QuantizedGraph
 from exporter.manifest import Calibration, Source
-from exporter.parity import accuracy, quality, sqnr_db
+from exporter.metrics import accuracy, quality, sqnr_db
 from exporter.preprocess import normalize, to_pixels
 from exporter.proof import Evidence, Labeled
 from exporter.quantize import quantize
@@ -66,6 +66,7 @@ class Reference:
             rules=rules,
             images=self.images,
             expected=self.expected[reference_key(precision, rules)],
+            float_expected=self.expected[Precision.FP32],
             holdout=self.holdout,
             float_logits=self.float_logits,
             labeled=self.labeled,

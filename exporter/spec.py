@@ -70,6 +70,15 @@ class ResizeFilter(StrEnum):
     BICUBIC = "bicubic"
 
 
+class Fit(StrEnum):
+    """How a photo gets a model's size, in the words of Vision's `imageCropAndScaleOption`."""
+
+    CENTER_CROP = "center-crop"  # scaled to cover, the middle kept: Vision's own default
+    SCALE_FILL = "scale-fill"  # stretched
+    SCALE_FIT = "scale-fit"  # scaled to fit inside, black around it
+    NONE = "none"  # not at all: a photo must have the size already
+
+
 class ChannelOrder(StrEnum):
     """Order of the three color planes that the network was trained on."""
 

@@ -15,10 +15,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from exporter.errors import ExportError, MissingDependencyError
 from exporter.spec import ModelSpec, Precision, Rules
+from exporter.verdicts import Gate
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,6 +42,21 @@ class IoType(StrEnum):
     UINT8 = "uint8"
 
 
+class IosFormat(StrEnum):
+    """What an iOS app loads: a Core ML package, or an ExecuTorch program with one inside."""
+
+    MLPACKAGE = "mlpackage"
+    PTE = "pte"
+
+
+class Arithmetic(StrEnum):
+    """How the reference evaluator computes the real numbers of a Core ML program."""
+
+    DECLARED = "declared"  # float32, what is typed fp16 rounded to fp16 after every operation
+    EXACT = "exact"  # float32, rounded to nothing narrower
+    INTEGER = "integer"  # int8 layers as the integers they stand for, all else as EXACT
+
+
 class DeploymentTarget(StrEnum):
     """Oldest iOS that a Core ML artifact is written for."""
 
@@ -58,6 +74,7 @@ class ExportOptions:
     lowering: Lowering = Lowering.DIRECT  # android
     io: IoType = IoType.FLOAT32  # litert, int8 precision only
     softmax: bool = False  # litert
+    format: IosFormat = IosFormat.MLPACKAGE  # ios
     deployment_target: DeploymentTarget = DeploymentTarget.IOS17  # ios
     batch: int | None = 1  # onnx: None leaves it dynamic
 
@@ -74,7 +91,18 @@ class TargetInfo:
     runs_on: str
     parity: str  # how an artifact is proved on this machine
     companions: tuple[str, ...] = ()  # suffixes of further files that `emit` writes beside it
+    alternatives: tuple[str, ...] = ()  # suffixes that `options.format` puts in place of `suffix`
     extra: str | None = None  # optional dependency group of pyproject.toml
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Of every file that the target may write."""
+        return (self.suffix, *self.companions, *self.alternatives)
+
+    def suffix_for(self, options: ExportOptions) -> str:
+        """The suffix of what `emit` writes: an alternative's last part is the format's name."""
+        named = (s for s in self.alternatives if s.endswith(f".{options.format}"))
+        return next(named, self.suffix)
 
 
 class CannotRunError(ExportError):
@@ -119,6 +147,24 @@ class LayerInfo:
     size_bytes: int
 
 
+class Severity(StrEnum):
+    """What a finding means for whoever runs the artifact."""
+
+    ERROR = "error"  # it does not load, or is not what it declares
+    WARNING = "warning"  # it runs, slower or less exactly than it could
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """Something wrong with an artifact that shows without running it."""
+
+    id: str  # stable; the documentation lists them
+    severity: Severity
+    title: str  # the kind, the same for every finding of one id
+    message: str  # this one: which operations and values, with the numbers
+    cure: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Contents:
     """What an artifact holds, read from disk."""
@@ -132,6 +178,47 @@ class Contents:
     layers: tuple[LayerInfo, ...]
     spec: ModelSpec | None = None  # labels and preprocessing, where the format carries them
     notes: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] | None = None  # None where nobody looked
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Claim:
+    """What an artifact is said to be, for a target that proves it in parts."""
+
+    graph: QuantizedGraph
+    precision: Precision
+    images: np.ndarray  # float32 (n, 3, r, r), normalized
+    expected: np.ndarray  # the golden's logits for them, float32 (n, classes)
+    float_logits: np.ndarray  # the float model's
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examination:
+    """What a target's own proof of an artifact found."""
+
+    by: str  # what was run, in the words of the verdict
+    gates: tuple[Gate, ...]
+    runner: Runner  # gives the logits that the golden and other artifacts are compared with
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluator:
+    """How the reference evaluator runs a Core ML program."""
+
+    arithmetic: Arithmetic
+    operations: int  # run for each input; constants and what follows from them are not counted
+    integer_layers: int  # of them; none in other arithmetic than that
+    real_layers: tuple[str, ...]  # quantized values that integer arithmetic did not reach
+
+
+@runtime_checkable
+class Examiner(Protocol):
+    """A target whose runtime is not held to the golden's last bit, so its artifact is in parts."""
+
+    def examine(self, path: Path, claim: Claim) -> Examination:
+        """Open an artifact and pass it through every gate; raises as `Backend.load` does."""
+        ...
 
 
 class Backend(Protocol):

@@ -133,4 +133,5 @@ def _evidence(
         rules=target.info.rules,
         images=images,
         expected=expected[reference_key(record.precision, target.info.rules)],
+        float_expected=expected[Precision.FP32],
     )

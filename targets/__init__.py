@@ -39,7 +39,8 @@ TARGETS: dict[TargetName, TargetInfo] = {
         precisions=(INT8, FP16, FP32),
         rules=Rules.XNNPACK,
         runs_on="iOS 15+ (int8: iOS 17+), macOS",
-        parity="not run off Apple systems",
+        parity="program and weights, reference evaluator",
+        alternatives=(".coreml.pte",),
     ),
     TargetName.ONNX: TargetInfo(
         name="onnx",

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 # Versions on which the direct emitter's bytes were compared with the stock lowering's.
 VERIFIED_VERSIONS = ("1.5",)
+CORE_ML = "CoreMLBackend"
 
 
 def check() -> None:
@@ -117,6 +118,11 @@ def describe(path: Path) -> Contents:
 
     parsed = parse(path)
     with damage_is_an_artifact_error(path):
+        if any(d.id == CORE_ML for d in parsed.program.execution_plan[0].delegates):
+            raise ArtifactError(
+                f"{path}: calls the Core ML delegate, which no Android has",
+                "let its name end in .coreml.pte, as `build --target ios --format pte` names it",
+            )
         return _contents(parsed, path)
 
 

@@ -1,4 +1,4 @@
-"""A fresh `.mlpackage` made canonical: written twice, the same model is the same bytes.
+"""A `.mlpackage` written and made canonical: written twice, the same model is the same bytes.
 
 The package's identifiers come from its paths instead of a random source, the conversion date is
 left out, protobuf maps are ordered.
@@ -6,15 +6,98 @@ left out, protobuf maps are ordered.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from exporter.graph import QuantizedGraph
+from exporter.metadata import METADATA_KEY, metadata_text
+from exporter.spec import ChannelOrder, ModelSpec, Precision
+from targets.coreml_program import build
+from targets.coreml_sdk import IMAGE, LABEL, LOGITS, PROBABILITIES, coremltools, quiet
 from targets.mil.package import DATA, MANIFEST
 
 DATE = "com.github.apple.coremltools.conversion_date"
+
+
+def write_package(
+    graph: QuantizedGraph,
+    precision: Precision,
+    real: type[np.floating[Any]],
+    oldest: str,
+    labels: list[str] | None,
+    path: Path,
+) -> None:
+    """A classifier of images with these labels; without labels, from tensor to tensor.
+
+    `oldest` is coremltools' name of the oldest system that the package is for.
+    """
+    ct = coremltools()
+    opset = getattr(ct.target, oldest)
+    with quiet(), _frozen():
+        model = ct.convert(
+            build(graph, real, opset, pixels=labels is not None),
+            source="milinternal",
+            convert_to="mlprogram",
+            minimum_deployment_target=opset,
+            pass_pipeline=ct.PassPipeline.EMPTY,
+            inputs=[_input(graph, image=labels is not None)],
+            classifier_config=labels and _classifier(labels),
+            skip_model_load=True,
+            package_dir=str(path),
+        )
+        spec = model.get_spec()
+        _describe_features(spec.description, graph.spec, precision)
+        canonicalize(path, {METADATA_KEY: metadata_text(graph, precision)}, spec)
+
+
+@contextlib.contextmanager
+def _frozen() -> Iterator[None]:
+    """`convert` collects garbage, and would look at every object of torch and of itself for it."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def _input(graph: QuantizedGraph, *, image: bool) -> Any:
+    ct, shape = coremltools(), graph.input.shape
+    if not image:
+        return ct.TensorType(name=IMAGE, shape=shape, dtype=np.float32)
+    order = graph.spec.preprocess.channel_order
+    layout = ct.colorlayout.BGR if order is ChannelOrder.BGR else ct.colorlayout.RGB
+    return ct.ImageType(name=IMAGE, shape=shape, color_layout=layout)
+
+
+def _classifier(labels: list[str]) -> Any:
+    return coremltools().ClassifierConfig(
+        labels, predicted_feature_name=LABEL, predicted_probabilities_output=PROBABILITIES
+    )
+
+
+def _describe_features(description: Any, spec: ModelSpec, precision: Precision) -> None:
+    """The sentences that Xcode shows."""
+    side = spec.resolution
+    description.metadata.shortDescription = (
+        f"MobileNetV2 {spec.width:g} at {side} px, {spec.classes} classes, {precision}"
+    )
+    pixels = description.input[0].type.WhichOneof("Type") == "imageType"
+    sentences = {
+        IMAGE: f"{side} x {side} pixels, resized and cropped as the metadata says"
+        + ("" if pixels else ", and normalized"),
+        LABEL: "The most probable label",
+        f"{LABEL}_probs": "The probability of every label",
+        LOGITS: "One number per class, in the order of the labels; softmax makes probabilities",
+    }
+    for feature in (*description.input, *description.output):
+        feature.shortDescription = sentences[feature.name]
 
 
 def canonicalize(path: Path, metadata: Mapping[str, str], spec: Any) -> None:

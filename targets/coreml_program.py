@@ -20,8 +20,6 @@ from coremltools.converters.mil import Builder as mb  # noqa: N813 (coremltools'
 
 from exporter.errors import UnsupportedError
 from exporter.graph import (
-    QMAX,
-    QMIN,
     RELU,
     RELU6,
     Add,
@@ -44,18 +42,23 @@ FP16_NORMAL = float(np.finfo(np.float16).tiny)  # 6.1e-5; below it hardware may 
 Var = Any  # coremltools' Var, which carries no types that mypy could check
 
 
-def build(graph: QuantizedGraph, real: type[np.floating[Any]], opset: ios) -> Any:
+def build(
+    graph: QuantizedGraph, real: type[np.floating[Any]], opset: ios, *, pixels: bool = True
+) -> Any:
     """The MIL program: 8-bit pixels in the network's channel order -> logits and probabilities.
 
-    `real` types everything that is not an integer, except the two ends (see `_Walk`). Raises
-    UnsupportedError for a value that `real` cannot hold.
+    Without `pixels` it is the graph alone: normalized float32 -> logits. `real` types everything
+    that is not an integer, except the two ends (see `_Walk`). Raises UnsupportedError for a value
+    that `real` cannot hold.
     """
 
-    def program(image: Var) -> tuple[Var, Var]:  # coremltools names the input after the argument
-        walk = _Walk(graph=graph, real=real, blockwise=opset >= ios.iOS18)
+    def program(image: Var) -> Var | tuple[Var, Var]:  # coremltools takes the input's name from it
+        walk = _Walk(graph=graph, real=real, blockwise=opset >= ios.iOS18, pixels=pixels)
         for op in graph.ops:
             walk.step(op, image)
         logits = walk.values[graph.output.name]
+        if not pixels:
+            return logits
         # In float32: e^x of an fp16 logit would lose the digits that tell close classes apart.
         return logits, mb.softmax(x=logits, axis=-1, name=PROBABILITIES)
 
@@ -67,25 +70,6 @@ def build(graph: QuantizedGraph, real: type[np.floating[Any]], opset: ios) -> An
 def graph_name(value: str) -> str:
     """The tensor that a layer's result in a program belongs to, whatever still follows."""
     return value.removesuffix("_real").removesuffix("_unclamped").replace("_", ".")
-
-
-def subnormal_channels(graph: QuantizedGraph) -> tuple[int, float]:
-    """Output channels whose weight scale is an fp16 subnormal, and what flushing it could cost.
-
-    The cost is the largest change that any input can make in any output, in int8 steps.
-    """
-    count, worst = 0, 0.0
-    for op in graph.weighted():
-        if op.weight.scale is None or not (small := op.weight.scale < FP16_NORMAL).any():
-            continue
-        taps = op.weight.values[small].astype(np.int64).reshape(int(small.sum()), -1)
-        rising, falling = np.maximum(taps, 0).sum(1), np.maximum(-taps, 0).sum(1)
-        zero = graph.qparams(op.input).zero_point
-        low, high = QMIN - zero, QMAX - zero
-        sums = np.maximum(rising * high - falling * low, falling * high - rising * low)
-        steps = accumulator_scale(op, graph)[small] / graph.qparams(op.output).scale
-        count, worst = count + len(taps), max(worst, float((sums * steps).max()))
-    return count, worst
 
 
 @dataclass(kw_only=True)
@@ -100,6 +84,7 @@ class _Walk:
     graph: QuantizedGraph
     real: type[np.floating[Any]]
     blockwise: bool
+    pixels: bool
     values: dict[str, Var] = field(default_factory=dict)
     codes: dict[str, Var] = field(default_factory=dict)
 
@@ -129,7 +114,7 @@ class _Walk:
 
     def _image(self, op: Input, image: Var) -> None:
         """The contract's `u * scale + bias`; an ML program has no other place for it than ops."""
-        scale, bias = (_per_channel(v) for v in self.graph.spec.preprocess.affine())
+        scale, bias = self._affine()
         if self.graph.quantized:
             if np.any(scale != 1):
                 image = mb.mul(x=image, y=scale, name="image_scaled")
@@ -138,10 +123,21 @@ class _Walk:
             self._quantize(op.output, image, np.float32)
             return
         if self.real is np.float16:
-            image = mb.cast(x=image, dtype="fp16", name="image_fp16")  # 0..255 are exact
+            image = mb.cast(x=image, dtype="fp16", name="image_fp16")  # pixels are exact
         if np.any(bias != 0):
-            image = mb.add(x=image, y=self._constant(pixel_bias(self.graph), op), name=op.output)
+            # The scale goes into the weights of the first convolution, where it costs nothing;
+            # padding stays zero, so this is exact in real arithmetic for any per-channel std. The
+            # bias cannot follow it: a padded zero is not a pixel of value zero.
+            bias = bias.astype(np.float64) / scale.astype(np.float64)
+            image = mb.add(x=image, y=self._constant(bias, op), name=op.output)
         self.values[op.output] = image
+
+    def _affine(self) -> tuple[np.ndarray, np.ndarray]:
+        """(1, 3, 1, 1) scale and bias from what comes in to the graph's input."""
+        if not self.pixels:
+            return np.ones((1, 3, 1, 1), np.float32), np.zeros((1, 3, 1, 1), np.float32)
+        scale, bias = self.graph.spec.preprocess.affine()
+        return scale.reshape(1, 3, 1, 1), bias.reshape(1, 3, 1, 1)
 
     def _layer(self, op: WeightedOp) -> None:
         arguments: dict[str, Any] = {
@@ -165,7 +161,7 @@ class _Walk:
         if op.weight.scale is None:
             return self._constant(self._image_weight(op), op)
         name, values = f"{self.name(op.output)}_weight", op.weight.values
-        scale = self._constant(op.weight.scale, op)
+        scale = self._constant(op.weight.scale * self._lent(op.input), op)
         if self.blockwise:
             scale = scale.reshape((-1,) + (1,) * (values.ndim - 1))
             return mb.constexpr_blockwise_shift_scale(data=values, scale=scale, name=name)
@@ -178,8 +174,7 @@ class _Walk:
         weight = op.weight.values
         if op.input != self.graph.input.name:
             return weight
-        scale, _ = self.graph.spec.preprocess.affine()
-        return np.asarray(weight * _per_channel(scale.astype(np.float64)))
+        return np.asarray(weight * self._affine()[0].astype(np.float64))
 
     def _bias(self, op: WeightedOp) -> np.ndarray:
         if op.weight.scale is None:
@@ -235,8 +230,24 @@ class _Walk:
     def _read(self, tensor: str) -> Var:
         """The real value of a tensor; int8 codes are dequantized on first use."""
         if tensor not in self.values:
-            self.values[tensor] = self._dequantize(tensor, self.real, self.name(tensor))
+            name, lent = self.name(tensor), self._lent(tensor)
+            self.values[tensor] = self._dequantize(tensor, self.real, name, lent)
         return self.values[tensor]
+
+    def _lent(self, tensor: str) -> float:
+        """The power of two that the image's scale lends to the weights that read it.
+
+        With pixels from 0 to 255 these weights are so small that fp16 would lose their scales; a
+        power of two moves from one factor to the other without changing a bit of the product.
+        """
+        first = [op for op in self.graph.weighted() if op.input == tensor]
+        if tensor != self.graph.input.name or not first or first[0].weight.scale is None:
+            return 1.0
+        needed = FP16_NORMAL / min(
+            float(op.weight.scale.min()) for op in first if op.weight.scale is not None
+        )
+        spare = self.graph.qparams(tensor).scale / FP16_NORMAL
+        return float(2.0 ** np.clip(np.ceil(np.log2(needed)), 0, np.floor(np.log2(spare))))
 
     def _quantize(self, tensor: str, x: Var, real: type[np.floating[Any]]) -> None:
         q = self.graph.qparams(tensor)
@@ -248,11 +259,13 @@ class _Walk:
             name=f"{self.name(tensor)}_quantized",
         )
 
-    def _dequantize(self, tensor: str, real: type[np.floating[Any]], name: str) -> Var:
+    def _dequantize(
+        self, tensor: str, real: type[np.floating[Any]], name: str, lent: float = 1.0
+    ) -> Var:
         q = self.graph.qparams(tensor)
         return mb.dequantize(
             input=self.codes[tensor],
-            scale=_scale(q.scale, real, tensor),
+            scale=_scale(q.scale / lent, real, tensor),
             zero_point=np.int8(q.zero_point),
             name=name,
         )
@@ -267,7 +280,8 @@ class _Walk:
 
     def _constant(self, values: np.ndarray, op: Op) -> np.ndarray:
         with np.errstate(over="ignore"):
-            constant = values.astype(self.real)
+            # Through float32, so that fp16 constants are their float32 twin's, halved.
+            constant = values.astype(np.float32).astype(self.real)
         if not np.isfinite(constant).all():
             raise UnsupportedError(
                 f"{op.output}: a constant of {np.abs(values).max():.3g} does not fit fp16",
@@ -276,25 +290,10 @@ class _Walk:
         return constant
 
 
-def pixel_bias(graph: QuantizedGraph) -> np.ndarray:
-    """(1, 3, 1, 1): what a float program adds to pixels, the contract's bias / scale.
-
-    The scale goes into the weights of the first convolution, where it costs nothing; padding stays
-    zero, so this is exact in real arithmetic for any per-channel std. The bias cannot follow it: a
-    padded zero is not a pixel of value zero.
-    """
-    scale, bias = (v.astype(np.float64) for v in graph.spec.preprocess.affine())
-    return _per_channel(bias / scale)
-
-
 def _scale(scale: float, real: type[np.floating[Any]], tensor: str) -> np.floating[Any]:
     if real is np.float16 and not FP16_NORMAL <= scale <= float(np.finfo(np.float16).max):
         raise UnsupportedError(
             f"tensor {tensor!r}: the scale {scale:.3g} is outside fp16's normal range",
             "calibrate on images like those the model will see",
         )
-    return real(scale)
-
-
-def _per_channel(values: np.ndarray) -> np.ndarray:
-    return values.reshape(1, -1, 1, 1)
+    return real(np.float32(scale))

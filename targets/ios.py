@@ -1,5 +1,8 @@
 """Core ML: an ML program in an `.mlpackage`, for iOS 15 and later (int8: iOS 17 and later).
 
+`format=pte` puts one into an ExecuTorch program instead (see `coreml_pte`); that package takes a
+normalized tensor and gives the logits alone, as every `.pte` does.
+
 The program is written from the graph by coremltools' builder and passed through none of its
 optimizations: there is nothing left to fuse, and they would move quantization away from where the
 graph has it (`distributive_quantized_binary_op_scale_normalization` rescales every residual add).
@@ -10,41 +13,52 @@ and the probabilities, and the raw logits beside them.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import platform
+import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from exporter.errors import ArtifactError, DataError, UnsupportedError
+from exporter.errors import ArtifactError, UnsupportedError
 from exporter.files import size, staged
 from exporter.graph import QuantizedGraph
-from exporter.metadata import METADATA_KEY, metadata_text, spec_from_text
-from exporter.spec import ChannelOrder, ModelSpec, Precision, Preprocess
+from exporter.metadata import METADATA_KEY, spec_from_text
+from exporter.spec import ModelSpec, Precision
 from exporter.target import (
-    CannotRunError,
+    Claim,
     Contents,
     DeploymentTarget,
+    Examination,
     ExportOptions,
-    LayerInfo,
+    IosFormat,
     Runner,
     TensorInfo,
     require,
 )
-from targets.coreml_sdk import IMAGE, LABEL, LOGITS, PROBABILITIES, coremltools, quiet
+from targets.coreml_sdk import coremltools, quiet
 
 if TYPE_CHECKING:
     from targets.mil.package import Package
 
-SUFFIX = ".mlpackage"
+SUFFIX, PROGRAM_SUFFIX = ".mlpackage", ".coreml.pte"
 BEFORE_INT8 = (DeploymentTarget.IOS15, DeploymentTarget.IOS16)  # quantize came with iOS 17
 # Specification version -> the oldest iOS and macOS that read it.
 IOS_VERSIONS = {6: 15, 7: 16, 8: 17, 9: 18, 10: 26}
+# Names of what a feature may be besides images and arrays.
+FEATURES = {
+    "stringType": "string",
+    "int64Type": "int64",
+    "doubleType": "float64",
+    "dictionaryType": "dictionary of label to float64",
+    "sequenceType": "sequence",
+    "stateType": "state",
+}
 MACOS_VERSIONS = {6: 12, 7: 13, 8: 14, 9: 15, 10: 26}
-WEIGHTED = {"conv": "convolution", "linear": "linear"}
 
 
 def check() -> None:
@@ -54,6 +68,8 @@ def check() -> None:
 
 def check_options(precision: Precision, options: ExportOptions) -> None:
     """Refuse int8 for an iOS that cannot run it."""
+    if options.format is IosFormat.PTE:
+        require("ios", "executorch", cure="install mnv2-export again with its dependencies")
     target = options.deployment_target
     if precision is Precision.INT8 and target in BEFORE_INT8:
         raise UnsupportedError(
@@ -65,10 +81,13 @@ def check_options(precision: Precision, options: ExportOptions) -> None:
 def emit(
     graph: QuantizedGraph, precision: Precision, options: ExportOptions, path: Path
 ) -> tuple[str, ...]:
-    """Write the package; `options.deployment_target` decides which program it may be."""
-    # int8 programs compute in fp16 between their integers, as the Neural Engine does.
-    real = np.float32 if precision is Precision.FP32 else np.float16
-    return write(graph, precision, options, path, real)
+    """Write the package or the `.pte`; `options.deployment_target` decides on its operations."""
+    return write(graph, precision, options, path, real_type(precision))
+
+
+def real_type(precision: Precision) -> type[np.floating[Any]]:
+    """int8 programs compute in fp16 between their integers, as the Neural Engine does."""
+    return np.float32 if precision is Precision.FP32 else np.float16
 
 
 def write(
@@ -80,68 +99,106 @@ def write(
 ) -> tuple[str, ...]:
     """`emit` with a choice of the real type: an int8 program typed fp32 is its exact twin."""
     check_options(precision, options)
-    if path.suffix != SUFFIX:
-        raise UnsupportedError(f"{path.name}: a Core ML package's name must end in {SUFFIX}")
-    ct = coremltools()
-    from targets.coreml_package import canonicalize
-    from targets.coreml_program import build
+    program = options.format is IosFormat.PTE
+    suffix = PROGRAM_SUFFIX if program else SUFFIX
+    if not path.name.endswith(suffix):
+        raise UnsupportedError(f"{path.name}: the name of this Core ML file must end in {suffix}")
+    coremltools()
+    from targets.coreml_package import write_package
 
-    opset = getattr(ct.target, options.deployment_target.value)
-    labels, notes = class_labels(graph.spec)
-    order = graph.spec.preprocess.channel_order
-    layout = ct.colorlayout.BGR if order is ChannelOrder.BGR else ct.colorlayout.RGB
-    with quiet(), staged(path) as package:
-        model = ct.convert(
-            build(graph, real, opset),
-            source="milinternal",
-            convert_to="mlprogram",
-            minimum_deployment_target=opset,
-            pass_pipeline=ct.PassPipeline.EMPTY,
-            inputs=[ct.ImageType(name=IMAGE, shape=graph.input.shape, color_layout=layout)],
-            classifier_config=ct.ClassifierConfig(
-                labels, predicted_feature_name=LABEL, predicted_probabilities_output=PROBABILITIES
-            ),
-            skip_model_load=True,
-            package_dir=str(package),
-        )
-        spec = model.get_spec()
-        _describe_features(spec.description, graph.spec, precision)
-        canonicalize(package, {METADATA_KEY: metadata_text(graph, precision)}, spec)
-    return (*notes, *_subnormal_note(graph, real))
+    labels, notes = (None, ()) if program else class_labels(graph.spec)
+    with staged(path) as temporary:
+        package = temporary.with_suffix(SUFFIX)
+        write_package(graph, precision, real, options.deployment_target, labels, package)
+        if program:
+            from targets.coreml_pte import pack
+
+            temporary.write_bytes(pack(package))
+    return notes
 
 
 def load(path: Path) -> Runner:
-    """Check that the package is whole; run it where Core ML is, else raise CannotRunError."""
-    package = _read(path)
-    spec = _spec(package)
-    if spec is None:
-        raise ArtifactError(f"{path}: a Core ML package, but not written by this tool")
-    if platform.system() != "Darwin":
-        raise CannotRunError("Core ML runs on Apple systems only")
-    wanted = MACOS_VERSIONS.get(package.spec.specificationVersion, 0)
-    if int(platform.mac_ver()[0].split(".")[0]) < wanted:
-        raise CannotRunError(f"this package needs macOS {wanted} or later")
-    with quiet():
-        model = coremltools().models.MLModel(str(path))
-    return _Runner(model=model, contract=spec.preprocess)
+    """Core ML itself on a Mac that is new enough, the reference evaluator anywhere else."""
+    with _opened(path) as package:
+        spec = _own_spec(package, path)
+        if path.suffix == SUFFIX and _has_core_ml(package):
+            return _core_ml(path, spec)
+        from targets.coreml_runner import EvaluatorRunner
+        from targets.mil.program import Program
+
+        return EvaluatorRunner(program=Program(package), contract=spec.preprocess)
+
+
+def examine(path: Path, claim: Claim) -> Examination:
+    """Hold the package to a twin that is written from the graph; see `coreml_proof`."""
+    with _opened(path) as package, tempfile.TemporaryDirectory() as folder:
+        spec = _own_spec(package, path)
+        from targets import coreml_proof
+        from targets.mil.package import read_package
+
+        names = {"again": real_type(claim.precision), "twin": np.float32}
+        for name, real in names.items():
+            written = Path(folder) / f"{name}{SUFFIX}"
+            _write_again(claim, package, written, real, program=path.suffix != SUFFIX)
+        again, twin = (read_package(Path(folder) / f"{name}{SUFFIX}") for name in names)
+        mac = path.suffix == SUFFIX and _has_core_ml(package)
+        core_ml = _core_ml(path, spec) if mac else None
+        return coreml_proof.examine(package, again, twin, claim, core_ml)
+
+
+def _write_again(
+    claim: Claim,
+    package: Package,
+    path: Path,
+    real: type[np.floating[Any]],
+    *,
+    program: bool,
+) -> None:
+    """What the graph gives for the package's own opset."""
+    from targets.coreml_package import write_package
+
+    version = package.spec.specificationVersion
+    target = DeploymentTarget(f"iOS{IOS_VERSIONS.get(version, '')}")
+    labels = None if program else class_labels(claim.graph.spec)[0]
+    write_package(claim.graph, claim.precision, real, target, labels, path)
 
 
 def describe(path: Path) -> Contents:
     """What the package declares and holds, from its files alone."""
+    if path.name.endswith(PROGRAM_SUFFIX):
+        return _describe_program(path)
     package = _read(path)
-    function, version = package.function, package.spec.specificationVersion
-    oldest = IOS_VERSIONS.get(version, f"of specification {version}")
+    from targets.mil.lint import lint
+    from targets.mil.summary import declared_features, layers, particulars, requirement
+
+    inputs, outputs = declared_features(package)
     kinds = Counter(o.type for o in package.operations if o.type != "const")
     return Contents(
-        format=f"Core ML ML program, specification {version}",
+        format=f"Core ML ML program, specification {package.spec.specificationVersion}",
         size_bytes=size(path),
-        inputs=tuple(_feature(f) for f in package.spec.description.input),
-        outputs=tuple(_feature(f) for f in package.spec.description.output),
+        inputs=tuple(_feature(f) for f in inputs),
+        outputs=tuple(_feature(f) for f in outputs),
         ops=dict(kinds.most_common()),
-        delegation=f"ML program, opset {function.opset} (iOS {oldest}+); "
-        "compute units are chosen by the OS",
-        layers=tuple(_layers(package)),
+        delegation=f"ML program, {requirement(package)}; compute units are chosen by the OS",
+        layers=tuple(layers(package)),
         spec=_spec(package),
+        notes=particulars(package),
+        findings=lint(package),
+    )
+
+
+def _describe_program(path: Path) -> Contents:
+    """The embedded package, once the program is known to be one call of its delegate."""
+    from targets.coreml_pte import BACKEND_ID, extract
+
+    with extract(path) as package:
+        contents = describe(package)
+    return dataclasses.replace(
+        contents,
+        format=f"ExecuTorch program (.pte) of a {contents.format}",
+        size_bytes=size(path),
+        inputs=tuple(dataclasses.replace(i, note="normalized") for i in contents.inputs),
+        delegation=f"1 delegate ({BACKEND_ID}), nothing outside; {contents.delegation}",
     )
 
 
@@ -167,76 +224,49 @@ def class_labels(spec: ModelSpec) -> tuple[list[str], tuple[str, ...]]:
     return unique, (f"labels that occur twice carry their class number: {example!r}",)
 
 
-def to_pixels(images: np.ndarray, contract: Preprocess) -> np.ndarray:
-    """The 8-bit RGB pixels (n, r, r, 3) of normalized float32 (n, 3, r, r) images.
-
-    Core ML takes pixels and normalizes them itself. Raises DataError for an image that no 8-bit
-    pixels normalize to.
-    """
-    scale, bias = (v.reshape(1, 3, 1, 1) for v in contract.affine())
-    codes = np.clip(np.rint((images.astype(np.float64) - bias) / scale), 0, 255)
-    if np.abs(codes * scale + bias - images).max(initial=0.0) > 0.01 * scale.max():
-        raise DataError("Core ML takes 8-bit pixels, and these images were not made of such")
-    pixels = codes.astype(np.uint8).transpose(0, 2, 3, 1)
-    bgr = contract.channel_order is ChannelOrder.BGR
-    return np.ascontiguousarray(pixels[..., ::-1] if bgr else pixels)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Runner:
-    """macOS only, and never run by this repository's own tests, which have no Mac."""
-
-    model: Any
-    contract: Preprocess
-
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        from PIL import Image
-
-        # A PIL image is RGB; Core ML reorders it for a model that declares BGR.
-        pictures = [Image.fromarray(p) for p in to_pixels(images, self.contract)]
-        logits = [np.asarray(self.model.predict({IMAGE: p})[LOGITS]) for p in pictures]
-        return np.concatenate([x.reshape(1, -1) for x in logits]).astype(np.float32)
-
-    def layers(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
-        """Empty: Core ML shows nothing but its results."""
-        del images
-        return {}
-
-
-def _describe_features(description: Any, spec: ModelSpec, precision: Precision) -> None:
-    """The sentences that Xcode shows."""
-    side = spec.resolution
-    description.metadata.shortDescription = (
-        f"MobileNetV2 {spec.width:g} at {side} px, {spec.classes} classes, {precision}"
-    )
-    sentences = {
-        IMAGE: f"{side} x {side} pixels, resized and cropped as the metadata says",
-        LABEL: "The most probable label",
-        f"{LABEL}_probs": "The probability of every label",
-        LOGITS: "One number per class, in the order of the labels; softmax makes probabilities",
-    }
-    for feature in (*description.input, *description.output):
-        feature.shortDescription = sentences[feature.name]
-
-
-def _subnormal_note(graph: QuantizedGraph, real: type[np.floating[Any]]) -> Iterator[str]:
-    from targets.coreml_program import subnormal_channels
-
-    if real is not np.float16 or not graph.quantized:
-        return
-    count, worst = subnormal_channels(graph)
-    if worst >= 0.5:  # of one int8 step: less than that is lost in rounding anyway
-        yield (
-            f"{count} channels have weight scales below fp16's normal range: on hardware that "
-            f"takes those for zero an activation can change by up to {worst:.1f} int8 steps"
-        )
-
-
 def _read(path: Path) -> Package:
     coremltools()
     from targets.mil.package import read_package
 
     return read_package(path)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Package]:
+    """The package itself, or the one inside a `.pte`."""
+    if path.suffix == SUFFIX:
+        yield _read(path)
+        return
+    from targets.coreml_pte import extract
+
+    with extract(path) as inside:
+        yield _read(inside)
+
+
+def _own_spec(package: Package, path: Path) -> ModelSpec:
+    spec = _spec(package)
+    if spec is None:
+        raise ArtifactError(
+            f"{path}: a Core ML package, but not written by this tool",
+            "mnv2-export coreml-run runs any simple one",
+        )
+    return spec
+
+
+def _has_core_ml(package: Package) -> bool:
+    """Whether this is a Mac whose Core ML reads the package's specification."""
+    wanted = MACOS_VERSIONS.get(package.spec.specificationVersion, 0)
+    return platform.system() == "Darwin" and int(platform.mac_ver()[0].split(".")[0]) >= wanted
+
+
+def _core_ml(path: Path, spec: ModelSpec) -> Runner:
+    """On the CPU, where Core ML rounds as the program declares; other units round as they like."""
+    from targets.coreml_runner import CoreMLRunner
+
+    ct = coremltools()
+    with quiet():
+        model = ct.models.MLModel(str(path), compute_units=ct.ComputeUnit.CPU_ONLY)
+    return CoreMLRunner(model=model, contract=spec.preprocess)
 
 
 def _spec(package: Package) -> ModelSpec | None:
@@ -249,28 +279,17 @@ def _feature(feature: Any) -> TensorInfo:
     kind, held = feature.type.WhichOneof("Type"), feature.type
     if kind == "imageType":
         image = held.imageType
-        color = types.ImageFeatureType.ColorSpace.Name(image.colorSpace)
+        color = _enum_name(types.ImageFeatureType.ColorSpace, image.colorSpace)
         shape = (image.height, image.width, 3)
         note = "image; the program normalizes it"
         return TensorInfo(name=feature.name, shape=shape, dtype=f"uint8 {color}", note=note)
     if kind == "multiArrayType":
         array = held.multiArrayType
-        dtype = types.ArrayFeatureType.ArrayDataType.Name(array.dataType).lower()
+        dtype = _enum_name(types.ArrayFeatureType.ArrayDataType, array.dataType).lower()
         return TensorInfo(name=feature.name, shape=tuple(array.shape), dtype=dtype)
-    dtype = "string" if kind == "stringType" else "dictionary of string to float64"
-    return TensorInfo(name=feature.name, shape=(), dtype=dtype)
+    return TensorInfo(name=feature.name, shape=(), dtype=FEATURES.get(kind, kind))
 
 
-def _layers(package: Package) -> Iterator[LayerInfo]:
-    """Convolutions and linear layers with the bytes of their constants."""
-    from targets.coreml_program import graph_name
-    from targets.mil.package import constant_bytes
-
-    for operation in package.operations:
-        if operation.type in WEIGHTED:
-            constants = (package.source(operation, k) for k in ("weight", "bias"))
-            yield LayerInfo(
-                name=graph_name(operation.outputs[0].name),
-                op=WEIGHTED[operation.type],
-                size_bytes=sum(map(constant_bytes, constants)),
-            )
+def _enum_name(kind: Any, number: int) -> str:
+    """A name of the file format, or the number that it does not know."""
+    return kind.Name(number) if number in kind.values() else f"type {number}"

@@ -19,7 +19,7 @@ from targets.executorch_sdk import quiet
 
 BACKEND_ID = "XnnpackBackend"
 BUFFER_ALIGNMENT = 16
-RUNTIME_SLACK = 64  # bytes that ExecuTorch's memory planner adds to an arena
+RUNTIME_SLACK = 64  # bytes that ExecuTorch's memory planner adds to an arena for XNNPACK
 FILE_MAGIC = b"ET"
 HEADER_MAGIC = b"eh00"
 FLATC_SECONDS = 60
@@ -38,29 +38,52 @@ def write_program(graph: QuantizedGraph, *, fold_pads: bool = True) -> bytes:
     `fold_pads=False` keeps uneven padding as an operation of its own, as the stock lowering does.
     """
     with quiet():
-        from executorch.exir import schema
-        from executorch.exir._serialize._program import PTEFile, serialize_pte_binary
-
         from targets.xnnpack import XnnpackWriter
 
         payload, constants = XnnpackWriter(graph, fold_pads=fold_pads).write()
-        program = schema.Program(
+        delegate = Delegate(backend=BACKEND_ID, payload=payload, slack=RUNTIME_SLACK)
+        return serialize(one_call(delegate, graph.input.shape, graph.output.shape), constants)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delegate:
+    """A backend and what it is given when a program is loaded."""
+
+    backend: str
+    payload: bytes
+    compile_specs: tuple[tuple[str, bytes], ...] = ()
+    slack: int = 0  # bytes that ExecuTorch's memory planner adds to the arena
+
+
+def one_call(delegate: Delegate, image: Shape, result: Shape) -> Any:
+    """The record of a program that calls one delegate: a float32 tensor in, another out."""
+    with quiet():
+        from executorch.exir import schema
+
+        return schema.Program(
             version=0,
-            execution_plan=[_plan(schema, graph)],
+            execution_plan=[_plan(schema, delegate, image, result)],
             constant_buffer=[schema.Buffer(b"")],
-            backend_delegate_data=[schema.BackendDelegateInlineData(payload)],
+            backend_delegate_data=[schema.BackendDelegateInlineData(delegate.payload)],
             segments=[],
             constant_segment=schema.SubsegmentOffsets(0, []),
             mutable_data_segments=None,
             named_data=[],
         )
+
+
+def serialize(program: Any, constants: Any = None) -> bytes:
+    """The file of a program and of the named constants that its delegate reads."""
+    with quiet():
+        from executorch.exir._serialize._program import PTEFile, serialize_pte_binary
+
         file = PTEFile(program=program, mutable_data=None, named_data=constants)
         return bytes(serialize_pte_binary(file, extract_delegate_segments=True))
 
 
-def _plan(schema: Any, graph: QuantizedGraph) -> Any:
-    image, result = graph.input.shape, graph.output.shape
+def _plan(schema: Any, delegate: Delegate, image: Shape, result: Shape) -> Any:
     reference = schema.BackendDelegateDataReference(schema.DataLocation.INLINE, 0)
+    specs = [schema.CompileSpec(key, value) for key, value in delegate.compile_specs]
     call = schema.Instruction(schema.DelegateCall(0, [0, 1]))
     return schema.ExecutionPlan(
         name="forward",
@@ -70,8 +93,8 @@ def _plan(schema: Any, graph: QuantizedGraph) -> Any:
         outputs=[1],
         chains=[schema.Chain([], [], [call], None)],
         operators=[],
-        delegates=[schema.BackendDelegate(BACKEND_ID, reference, [])],
-        non_const_buffer_sizes=[0, _arena(image) + _arena(result) + RUNTIME_SLACK],
+        delegates=[schema.BackendDelegate(delegate.backend, reference, specs)],
+        non_const_buffer_sizes=[0, _arena(image) + _arena(result) + delegate.slack],
     )
 
 
@@ -133,24 +156,30 @@ class Parsed:
     delegates: tuple[dict[str, Any], ...]
 
 
-def parse(path: Path) -> Parsed:
-    """Deserialize without running; raises ArtifactError."""
+def deserialize(path: Path) -> Any:
+    """The `PTEFile` record of a whole file; raises ArtifactError."""
     data = read_bytes(path)
     with quiet():
         from executorch.exir._serialize._program import deserialize_pte_binary
 
         with damage_is_an_artifact_error(path):
-            file = deserialize_pte_binary(data)
-            named = file.named_data
-            entries = {} if named is None else named.pte_data
-            sizes = {key: len(named.buffers[entry.buffer_index]) for key, entry in entries.items()}
-            payloads = [
-                file.program.backend_delegate_data[d.processed.index].data
-                for d in file.program.execution_plan[0].delegates
-                if d.id == BACKEND_ID
-            ]
-            delegates = tuple(_payload_json(bytes(p), path) for p in payloads)
-            used = {c.get("named_key") for d in delegates for c in d["constant_data"]}
+            return deserialize_pte_binary(data)
+
+
+def parse(path: Path) -> Parsed:
+    """Deserialize without running; raises ArtifactError."""
+    file = deserialize(path)
+    with quiet(), damage_is_an_artifact_error(path):
+        named = file.named_data
+        entries = {} if named is None else named.pte_data
+        sizes = {key: len(named.buffers[entry.buffer_index]) for key, entry in entries.items()}
+        payloads = [
+            file.program.backend_delegate_data[d.processed.index].data
+            for d in file.program.execution_plan[0].delegates
+            if d.id == BACKEND_ID
+        ]
+        delegates = tuple(_payload_json(bytes(p), path) for p in payloads)
+        used = {c.get("named_key") for d in delegates for c in d["constant_data"]}
         if missing := {key for key in used if key} - sizes.keys():
             raise ArtifactError(f"{path}: damaged, no constant is called {min(missing)!r}")
     return Parsed(program=file.program, constant_sizes=sizes, delegates=delegates)

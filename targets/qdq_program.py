@@ -79,8 +79,12 @@ class QdqModule(nn.Module):
         if isinstance(op, Add):
             return x + inputs[1]
         if isinstance(op, Pool):
-            return F.adaptive_avg_pool2d(x, (1, 1))
+            return self.pooled(x)
         return x if not op.inputs else torch.flatten(x, 1)
+
+    def pooled(self, x: torch.Tensor) -> torch.Tensor:
+        """Global average, (n, c, h, w) -> (n, c, 1, 1)."""
+        return F.adaptive_avg_pool2d(x, (1, 1))
 
     def _weighted(self, index: int, op: WeightedOp, x: torch.Tensor) -> torch.Tensor:
         weight, bias = self._constant(f"weight{index}"), self._constant(f"bias{index}")

@@ -13,7 +13,7 @@ def target_table() -> str:
         "|---|---|---|---|---|---|",
     ]
     for info in TARGETS.values():
-        files = ", ".join(f"`{s}`" for s in (info.suffix, *info.companions))
+        files = ", ".join(f"`{s}`" for s in info.suffixes)
         precisions = ", ".join(info.precisions)
         cells = (f"`{info.name}`", info.format, files, precisions, info.runs_on, info.parity)
         lines.append(f"| {' | '.join(cells)} |")

@@ -10,7 +10,7 @@ from graphs import ONE_LAYER, TWO_LAYERS, make_graphs, replace_op, sample_images
 from exporter import golden
 from exporter.errors import ArtifactError
 from exporter.graph import Conv, QuantizedGraph
-from exporter.parity import sqnr_db
+from exporter.metrics import sqnr_db
 from exporter.spec import PaddingStyle, Precision
 from exporter.target import ExportOptions, Lowering
 from exporter.verdicts import FP32

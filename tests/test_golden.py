@@ -108,7 +108,7 @@ def test_float_graph_equals_the_trained_module() -> None:
     import torch
     from graphs import random_model
 
-    from exporter.parity import sqnr_db
+    from exporter.metrics import sqnr_db
     from exporter.verdicts import FP32
 
     folded, _ = make_graphs()

@@ -20,13 +20,14 @@ from PIL import Image
 from exporter.errors import ArtifactError, DataError, UnsupportedError
 from exporter.files import sha256
 from exporter.golden import quantize
-from exporter.graph import Conv, Linear, QParams, QuantizedGraph, Reshape, Weight, accumulator_scale
+from exporter.graph import Conv, Linear, QParams, QuantizedGraph, Reshape, accumulator_scale
 from exporter.graph_file import save_graph
 from exporter.metadata import METADATA_KEY, metadata_text
 from exporter.preprocess import normalize
 from exporter.spec import ChannelOrder, PaddingStyle, Precision, Preprocess, torchvision_preprocess
-from exporter.target import CannotRunError, DeploymentTarget, ExportOptions
+from exporter.target import DeploymentTarget, ExportOptions
 from targets import ios
+from targets.coreml_runner import CoreMLRunner, EvaluatorRunner, to_pixels
 from targets.coreml_sdk import coremltools
 
 FP32, FP16, INT8 = Precision.FP32, Precision.FP16, Precision.INT8
@@ -205,7 +206,7 @@ def test_int8_weights_and_biases_are_the_graphs(int8: Emitted) -> None:
             assert int8.package.constant(constexpr, "axis") == 0
         real_bias = op.bias * accumulator_scale(op, int8.graph).astype(np.float64)
         bias = int8.package.constant(layer, "bias")
-        np.testing.assert_array_equal(bias, real_bias.astype(int8.real))
+        np.testing.assert_array_equal(bias, real_bias.astype(np.float32).astype(int8.real))
 
 
 def test_float_weights_are_the_graphs(real: Emitted) -> None:
@@ -217,7 +218,7 @@ def test_float_weights_are_the_graphs(real: Emitted) -> None:
             expected = expected * scale.astype(np.float64).reshape(1, 3, 1, 1)
         weight = real.package.constant(layer, "weight")
         assert weight.dtype == real.real
-        np.testing.assert_array_equal(weight, expected.astype(real.real))
+        np.testing.assert_array_equal(weight, expected.astype(np.float32).astype(real.real))
         bias = real.package.constant(layer, "bias")
         np.testing.assert_array_equal(bias, op.bias.astype(real.real))
 
@@ -570,44 +571,22 @@ def test_weights_beyond_fp16_are_refused(floating: QuantizedGraph, tmp_path: Pat
     assert not list(tmp_path.iterdir())
 
 
-def test_weight_scales_that_hardware_may_flush_are_told(
-    quantized: QuantizedGraph, tmp_path: Path
-) -> None:
-    """Only where it could matter: a channel of zeros may have any scale."""
-    layer = next(op for op in quantized.ops if isinstance(op, Conv) and op.groups == 1)
-    assert layer.weight.scale is not None
-    scale = layer.weight.scale.copy()
-    scale[:3] = 5e-5
-    small = dataclasses.replace(layer, weight=Weight(values=layer.weight.values, scale=scale))
-    notes = ios.emit(
-        graphs.replace_op(quantized, small), INT8, at("iOS17"), tmp_path / "small.mlpackage"
-    )
-    assert "3 channels" in notes[0]
-    zeros = layer.weight.values.copy()
-    zeros[:3] = 0
-    none = dataclasses.replace(layer, weight=Weight(values=zeros, scale=scale))
-    graph = graphs.replace_op(quantized, none)
-    assert ios.emit(graph, INT8, at("iOS17"), tmp_path / "zeros.mlpackage") == ()
-
-
 # --- running -------------------------------------------------------------------------------------
 
 
-def test_load_off_apple_systems_says_why(
-    emit: Emit, quantized: QuantizedGraph, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("system", "version"), [("Linux", ""), ("Darwin", "13.6.1")], ids=["linux", "older mac"]
+)
+def test_without_core_ml_the_evaluator_runs(
+    emit: Emit,
+    quantized: QuantizedGraph,
+    monkeypatch: pytest.MonkeyPatch,
+    system: str,
+    version: str,
 ) -> None:
-    monkeypatch.setattr(platform, "system", lambda: "Linux")
-    with pytest.raises(CannotRunError, match="Apple systems only"):
-        ios.load(emit(quantized, INT8).path)
-
-
-def test_an_older_mac_is_told_which_it_takes(
-    emit: Emit, quantized: QuantizedGraph, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(platform, "system", lambda: "Darwin")
-    monkeypatch.setattr(platform, "mac_ver", lambda: ("13.6.1", ("", "", ""), "arm64"))
-    with pytest.raises(CannotRunError, match="macOS 14"):
-        ios.load(emit(quantized, INT8).path)
+    monkeypatch.setattr(platform, "system", lambda: system)
+    monkeypatch.setattr(platform, "mac_ver", lambda: (version, ("", "", ""), "arm64"))
+    assert isinstance(ios.load(emit(quantized, INT8).path), EvaluatorRunner)
 
 
 @pytest.mark.parametrize("order", list(ChannelOrder))
@@ -621,7 +600,7 @@ def test_pixels_come_back_from_normalized_images(make: Any, order: ChannelOrder)
     rng = np.random.default_rng(0)
     rgb = np.stack([rng.permutation(256).reshape(16, 16) for _ in range(6)], -1).astype(np.uint8)
     rgb = rgb.reshape(16, 16, 2, 3).transpose(2, 0, 1, 3)
-    pixels = ios.to_pixels(normalize(rgb, contract), contract)
+    pixels = to_pixels(normalize(rgb, contract), contract)
     assert pixels.dtype == np.uint8
     np.testing.assert_array_equal(pixels, rgb)
     Image.fromarray(pixels[0])  # takes contiguous memory only
@@ -630,9 +609,9 @@ def test_pixels_come_back_from_normalized_images(make: Any, order: ChannelOrder)
 def test_images_that_no_pixels_make_are_refused() -> None:
     contract = torchvision_preprocess(32)
     with pytest.raises(DataError, match="8-bit"):
-        ios.to_pixels(np.full((1, 3, 32, 32), 0.3, np.float32), contract)
+        to_pixels(np.full((1, 3, 32, 32), 0.3, np.float32), contract)
     with pytest.raises(DataError, match="8-bit"):
-        ios.to_pixels(np.full((1, 3, 32, 32), 90.0, np.float32), contract)
+        to_pixels(np.full((1, 3, 32, 32), 90.0, np.float32), contract)
 
 
 class FakeModel:
@@ -646,7 +625,7 @@ class FakeModel:
 def test_runner_feeds_one_picture_at_a_time() -> None:
     contract = torchvision_preprocess(32)
     pixels = np.random.default_rng(1).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
-    runner = ios._Runner(model=FakeModel(), contract=contract)
+    runner = CoreMLRunner(model=FakeModel(), contract=contract)
     logits = runner(normalize(pixels, contract))
     assert logits.dtype == np.float32
     np.testing.assert_allclose(logits, pixels.mean((1, 2)), rtol=1e-6)

@@ -30,7 +30,7 @@ from exporter.errors import ArtifactError, MissingDependencyError, TargetError, 
 from exporter.graph import Conv, QuantizedGraph, Reshape, Weight
 from exporter.graph_file import save_graph
 from exporter.metadata import labels_text
-from exporter.parity import sqnr_db
+from exporter.metrics import sqnr_db
 from exporter.spec import ChannelOrder, PaddingStyle, Precision
 from exporter.target import ExportOptions, IoType
 from exporter.verdicts import FP16, FP32, Tolerance

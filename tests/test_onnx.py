@@ -28,7 +28,7 @@ from exporter import golden
 from exporter.errors import ArtifactError, MissingDependencyError, UnsupportedError
 from exporter.graph import Conv, QParams, QuantizedGraph, Weight
 from exporter.graph_file import save_graph
-from exporter.parity import sqnr_db
+from exporter.metrics import sqnr_db
 from exporter.spec import PaddingStyle, Precision, Rules
 from exporter.target import CannotRunError, ExportOptions, Runner
 from exporter.verdicts import FP16, FP32

@@ -7,7 +7,8 @@ import pytest
 from graphs import make_graphs, sample_images
 
 from exporter import golden
-from exporter.parity import accuracy, compare, compare_pair, first_divergence, quality, sqnr_db
+from exporter.metrics import accuracy, quality, sqnr_db
+from exporter.parity import compare, compare_pair, first_divergence
 from exporter.spec import Precision, Rules
 from exporter.verdicts import EXACT, FP32, Outcome
 

@@ -8,7 +8,7 @@ from graphs import make_graphs, make_spec, random_model, sample_images
 from exporter import golden
 from exporter.fold import fold
 from exporter.graph import RELU6, Conv, Linear
-from exporter.parity import sqnr_db
+from exporter.metrics import sqnr_db
 from exporter.preprocess import normalize
 from exporter.quantize import quantize
 from exporter.quantize.fake_quant import FusedNetwork, Mode

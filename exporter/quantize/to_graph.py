@@ -15,6 +15,7 @@ from exporter.graph import (
     QuantizedGraph,
     Weight,
     WeightedOp,
+    round_bias,
 )
 from exporter.quantize.fake_quant import FusedNetwork
 from exporter.validate import validate
@@ -57,8 +58,8 @@ def _quantize_op(network: FusedNetwork, op: WeightedOp, source: QParams) -> Weig
 
 
 def quantize_bias(bias: np.ndarray, step: np.ndarray) -> np.ndarray:
-    """Int32 (o,): `rne(bias / step)` with float32 `step` = input scale x weight scale."""
-    codes = np.rint(bias.astype(np.float64) / step.astype(np.float64))
+    """Int32 (o,): `round_bias(bias / step)` with float32 `step` = input scale x weight scale."""
+    codes = round_bias(bias.astype(np.float64) / step.astype(np.float64))
     limit = np.iinfo(np.int32)
     if codes.min() < limit.min or codes.max() > limit.max:
         raise GraphError("a bias does not fit the int32 accumulator")

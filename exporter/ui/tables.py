@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -10,9 +11,9 @@ from rich.table import Table
 
 from exporter.manifest import ArtifactRecord, Manifest
 from exporter.spec import ModelSpec, Preprocess, ResizeRule
-from exporter.target import Contents, TargetInfo
+from exporter.target import Contents, Finding, Severity, TargetInfo
 from exporter.ui.text import STYLES, megabytes, verdict
-from exporter.verdicts import Accuracy, Outcome, Quality
+from exporter.verdicts import Accuracy, Gate, Outcome, Quality
 
 if TYPE_CHECKING:
     from exporter.costs import Costs
@@ -34,6 +35,12 @@ def print_summary(console: Console, manifest: Manifest) -> None:
         if len(records) > 1:
             console.print(f"\n[italic]{precision}: each target against each other[/]")
             console.print(_matrix(manifest, records))
+            for caption in _captions(manifest, records):
+                console.print(f"[dim italic]{escape(caption)}[/]")
+    proved = [(a.path, a.parity.gates) for a in manifest.artifacts if a.parity.gates]
+    if proved:
+        console.print("\n[italic]Proved in parts[/]")
+        console.print(_gate_table(proved))
     for failure in manifest.failures:
         text = f"{failure.target} {failure.precision}: {failure.error}"
         console.print(f"[bold red]failed[/] {escape(text)}")
@@ -67,6 +74,17 @@ def _quality_table(judged: list[tuple[str, Quality]]) -> Table:
     return table
 
 
+def _gate_table(proved: list[tuple[str, tuple[Gate, ...]]]) -> Table:
+    """What each part of a proof found."""
+    table = _table("file", "part", "result", numbers=())
+    for path, gates in proved:
+        for index, gate in enumerate(gates):
+            mark = "[green]passed[/]" if gate.passed else "[bold red]failed[/]"
+            result = f"{mark}: {escape(gate.detail)}"
+            table.add_row("" if index else path, escape(gate.name), result)
+    return table
+
+
 def _table(*texts: str, numbers: tuple[str, ...]) -> Table:
     table = Table()
     for column in texts:
@@ -93,11 +111,17 @@ def _matrix(manifest: Manifest, records: list[ArtifactRecord]) -> Table:
             pair = pairs.get((a.path, b.path)) if j > i else None
             row.append("" if pair is None else _cell(pair.outcome, pair.max_lsb, pair.max_abs))
         table.add_row(*row)
-    paths = {record.path for record in records}
-    if any(p.a in paths and p.reason and p.max_lsb for p in pairs.values()):
-        table.caption = "above 0 LSB: exactly as the runtimes' rounding rules differ"
-        table.caption_justify = "left"
     return table
+
+
+def _captions(manifest: Manifest, records: list[ArtifactRecord]) -> Iterator[str]:
+    """What the matrix's figures cannot say."""
+    for record in records:
+        if record.parity.by:
+            yield f"{_suffix(record)}: {record.parity.by}"
+    paths = {record.path for record in records}
+    if any(p.a in paths and p.reason and p.max_lsb for p in manifest.pairs):
+        yield "above 0 LSB: exactly as the runtimes' rounding rules differ"
 
 
 def _suffix(record: ArtifactRecord) -> str:
@@ -130,6 +154,19 @@ def print_inspection(console: Console, found: Inspection, counted: Costs | None)
         console.print(counts_text(counted))
     for note in contents.notes:
         console.print(f"[dim]{escape(note)}[/]")
+    if contents.findings is not None:
+        print_findings(console, contents.findings)
+
+
+def print_findings(console: Console, findings: tuple[Finding, ...]) -> None:
+    """Each finding on a line with its cure below, or that there are none."""
+    if not findings:
+        console.print("findings: [green]none[/]")
+    for finding in findings:
+        color = "red" if finding.severity is Severity.ERROR else "yellow"
+        text = f"{finding.title}: {finding.message}"
+        console.print(f"[bold {color}]{finding.severity} {finding.id}[/] {escape(text)}")
+        console.print(f"  [dim]{escape(finding.cure)}[/]")
 
 
 def _io_table(contents: Contents) -> Table:

@@ -17,7 +17,8 @@ def megabytes(size: int) -> str:
 def verdict(parity: Parity) -> str:
     """An outcome with its figure, in its color."""
     color = STYLES[parity.outcome]
-    text = f"[{color}]{parity.outcome}[/]"
+    by = f" ({parity.by})" if parity.by and parity.outcome is Outcome.SAME else ""
+    text = f"[{color}]{parity.outcome}{by}[/]"
     if parity.outcome is Outcome.NOT_RUN:
         return f"{text}: {escape(parity.reason)}"
     if parity.max_lsb is not None:

@@ -24,7 +24,11 @@ MANIFEST = "Manifest.json"
 DATA = "Data"
 MODEL_PATH = "@model_path/"  # in a program: the folder of the model file
 MAIN = "main"
+CONSTANT = "const"
+LARGEST_MANIFEST = 1 << 20
 LARGEST_MODEL = 1 << 30  # of the model file, which holds the program; weights are beside it
+# What reading JSON that anyone may have written can raise.
+MALFORMED = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +40,21 @@ class Package:
     model_path: Path
 
     @property
+    def function_name(self) -> str:
+        """The function that an app gets which asks for none by name."""
+        return self.spec.description.defaultFunctionName or MAIN
+
+    @property
+    def description(self) -> Any:
+        """What that function takes and gives; of several functions each declares its own."""
+        description = self.spec.description
+        named = (f for f in description.functions if f.name == self.function_name)
+        return next(named, description)
+
+    @property
     def function(self) -> Any:
-        """The program's main function."""
-        return self.spec.mlProgram.functions[MAIN]
+        """The program's function of that name."""
+        return self.spec.mlProgram.functions[self.function_name]
 
     @property
     def block(self) -> Any:
@@ -92,34 +108,61 @@ def read_package(path: Path) -> Package:
         spec.ParseFromString(model_path.read_bytes())
     except (DecodeError, OSError) as error:
         raise ArtifactError(f"{path}: damaged {model_path.name} ({error})") from None
-    if spec.WhichOneof("Type") != "mlProgram" or MAIN not in spec.mlProgram.functions:
-        raise ArtifactError(f"{path}: not an ML program")
     package = Package(path=path, spec=spec, model_path=model_path)
-    if package.function.opset not in package.function.block_specializations:
-        raise ArtifactError(f"{path}: no program for its opset {package.function.opset!r}")
-    written = {value.name for value in package.function.inputs}
-    for operation in package.operations:
-        _check_operation(package, operation, written)
-        written.update(out.name for out in operation.outputs)
-    if not written.issuperset(package.block.outputs):
-        raise ArtifactError(f"{path}: damaged program, nothing writes one of its outputs")
+    _check_kind(package)
+    for function in spec.mlProgram.functions.values():
+        _check_function(package, function)
     return package
+
+
+def _check_kind(package: Package) -> None:
+    kind = package.spec.WhichOneof("Type")
+    if kind != "mlProgram":
+        raise ArtifactError(
+            f"{package.path}: not an ML program, {f'but a {kind} model' if kind else 'but empty'}",
+            "convert it again with coremltools' convert_to='mlprogram'" if kind else "",
+        )
+    if package.function_name not in package.spec.mlProgram.functions:
+        raise ArtifactError(f"{package.path}: it has no function {package.function_name!r}")
+
+
+def _check_function(package: Package, function: Any) -> None:
+    if function.opset not in function.block_specializations:
+        raise ArtifactError(f"{package.path}: no program for its opset {function.opset!r}")
+    block = function.block_specializations[function.opset]
+    inputs = [value.name for value in function.inputs]
+    _check_block(package, block, set(inputs))
+    results = [out.name for operation in block.operations for out in operation.outputs]
+    if len({*inputs, *results}) != len(inputs) + len(results):  # who reads one could go in circles
+        raise ArtifactError(f"{package.path}: damaged program, a value is written twice")
+
+
+def _check_block(package: Package, block: Any, written: set[str]) -> None:
+    """`written` are the values from outside; a block inside an operation reads them too."""
+    for operation in block.operations:
+        _check_operation(package, operation, written)
+        for inner in operation.blocks:
+            _check_block(package, inner, written | {value.name for value in inner.inputs})
+        written.update(out.name for out in operation.outputs)
+    if not written.issuperset(block.outputs):
+        raise ArtifactError(f"{package.path}: damaged program, nothing writes one of its outputs")
 
 
 def constant_bytes(constant: Any) -> int:
     """Bytes that a `const` or a `constexpr_*` operation stores."""
-    return sum(stored_bytes(v.type) for v in _values(constant) if v.type.HasField("tensorType"))
+    return sum(stored_bytes(v.type) for v in values(constant) if v.type.HasField("tensorType"))
 
 
 def _model_path(path: Path) -> Path:
+    file = _inside(path, path, MANIFEST)
     try:
-        manifest = json.loads((path / MANIFEST).read_text())
+        if file.stat().st_size > LARGEST_MANIFEST:
+            raise ArtifactError(f"{path}: {MANIFEST} is larger than any manifest")
+        manifest = json.loads(file.read_text())
         entries = manifest["itemInfoEntries"]
-        root = entries[manifest["rootModelIdentifier"]]["path"]
-        named = [entry["path"] for entry in entries.values()]
-    except FileNotFoundError:
-        raise ArtifactError(f"{path}: {MANIFEST} is missing") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        root = str(entries[manifest["rootModelIdentifier"]]["path"])
+        named = [str(entry["path"]) for entry in entries.values()]
+    except MALFORMED as error:
         raise ArtifactError(f"{path}: damaged {MANIFEST} ({error!r})") from None
     for name in named:
         _inside(path, path / DATA, name)
@@ -130,15 +173,33 @@ def _inside(package: Path, folder: Path, name: str) -> Path:
     """An existing path below `folder`; a package must not reach out of itself."""
     relative = PurePosixPath(name)
     file = folder / relative
-    within = file.resolve().is_relative_to(package.resolve())
+    try:
+        within, exists = file.resolve().is_relative_to(package.resolve()), file.exists()
+        plain = file.is_file() or file.is_dir()
+    except (OSError, ValueError) as error:  # a zero byte, a name longer than any file's
+        raise ArtifactError(f"{package}: refers to {name[:80]!r} ({error})") from None
     if relative.is_absolute() or ".." in relative.parts or not within:
         raise ArtifactError(f"{package}: refers to {name!r}, outside of itself")
-    if not file.exists():
+    if not exists:
         raise ArtifactError(f"{package}: {name} is missing")
+    if not plain:  # reading a pipe would never end
+        raise ArtifactError(f"{package}: {name} is no file")
     return file
 
 
 def _check_operation(package: Package, operation: Any, written: set[str]) -> None:
+    if operation.type == CONSTANT:
+        declared = [out.type for out in operation.outputs]
+        if declared != [operation.attributes["val"].type]:
+            names = ", ".join(repr(out.name) for out in operation.outputs)
+            raise ArtifactError(
+                f"{package.path}: damaged program, the constant {names} is declared to be of "
+                "another type or shape than it has"
+            )
+    if twice := set(operation.attributes) & set(operation.inputs):
+        raise ArtifactError(
+            f"{package.path}: damaged program, a {operation.type!r} has {twice.pop()!r} twice"
+        )
     for name, argument in operation.inputs.items():
         read = [b.name for b in argument.arguments if b.WhichOneof("binding") == "name"]
         if not argument.arguments or not written.issuperset(read):
@@ -146,12 +207,12 @@ def _check_operation(package: Package, operation: Any, written: set[str]) -> Non
                 f"{package.path}: damaged program, nothing writes the {name!r} of a "
                 f"{operation.type!r} ({', '.join(map(repr, read))})"
             )
-    for value in _values(operation):
+    for value in values(operation):
         if value.WhichOneof("value") == "blobFileValue":
             _blob(package, value)
 
 
-def _values(operation: Any) -> Iterator[Any]:
+def values(operation: Any) -> Iterator[Any]:
     """Constants that an operation holds: attributes, and inputs bound to a value."""
     yield from operation.attributes.values()
     for argument in operation.inputs.values():

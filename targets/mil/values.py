@@ -5,6 +5,7 @@ Sources: coremltools' `mlmodel/format/MIL.proto` and `mlmodel/src/MILBlob/Blob/S
 
 from __future__ import annotations
 
+import io
 import math
 import struct
 from collections.abc import Mapping
@@ -62,7 +63,8 @@ TYPES: Mapping[int, ElementType] = {
 def element_type(data_type: int) -> ElementType:
     """The storage of a MIL data type; raises UnsupportedError for one that is not a number."""
     if data_type not in TYPES:
-        name = MIL_pb2.DataType.Name(data_type).lower()
+        named = data_type in MIL_pb2.DataType.values()
+        name = MIL_pb2.DataType.Name(data_type).lower() if named else str(data_type)
         raise UnsupportedError(f"a tensor of MIL type {name} is not something to compute with")
     return TYPES[data_type]
 
@@ -103,9 +105,12 @@ def from_bytes(held: bytes, value_type: Any) -> np.ndarray:
         raise ArtifactError(
             f"damaged program: {len(held)} bytes for a {kind.name} tensor of shape {list(shape)}"
         )
-    if kind.bits >= 8:
-        return np.frombuffer(held, kind.dtype).reshape(shape)
-    return unpack(held, kind, math.prod(shape)).reshape(shape)
+    count = math.prod(shape)
+    flat = np.frombuffer(held, kind.dtype) if kind.bits >= 8 else unpack(held, kind, count)
+    try:
+        return flat.reshape(shape)
+    except ValueError:  # a dimension beyond any array's, beside an empty one
+        raise ArtifactError(f"damaged program: a constant of shape {list(shape)}") from None
 
 
 def unpack(packed: bytes, kind: ElementType, count: int) -> np.ndarray:
@@ -124,10 +129,12 @@ def read_blob(file: Path, offset: int, size: int) -> bytes:
         with file.open("rb") as weights:
             weights.seek(offset)
             sentinel, _, count, start = BLOB.unpack(weights.read(BLOB.size))
+            ends = weights.seek(0, io.SEEK_END)
+            whole = sentinel == BLOB_SENTINEL and count == size <= ends - start
             weights.seek(start)
-            data = weights.read(size)
+            data = weights.read(size) if whole else b""
     except (OSError, OverflowError, ValueError, struct.error):
-        sentinel, count, data = 0, 0, b""
-    if sentinel != BLOB_SENTINEL or not count == size == len(data):
+        whole, data = False, b""
+    if not whole or len(data) != size:
         raise ArtifactError(f"{file.name} is damaged or truncated at {offset}")
     return data

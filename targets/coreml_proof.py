@@ -1,0 +1,199 @@
+"""Proves a Core ML package on any machine: its program and its weights, by reference evaluation.
+
+Core ML runs on Apple systems only, and no two of its compute units round alike, so a package is
+proved in parts. A twin of it, typed float32, is written from the graph and read back: the twin must
+compute what the graph computes, exactly where it is int8; the package must hold the twin's program
+and the twin's constants, and not a byte that the graph does not give; and it must itself, rounding
+to fp16 as it declares, come as close as fp16 can. What Apple's kernels make of it is not proved; on
+macOS Core ML itself runs the package too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from exporter.metrics import sqnr_db
+from exporter.spec import Precision, Preprocess
+from exporter.target import Claim, Examination, Finding, Runner, Severity
+from exporter.threads import one_thread
+from exporter.verdicts import FP32, TOLERANCES, Gate, Tolerance
+from targets.coreml_runner import EvaluatorRunner
+from targets.mil.integers import unmatched
+from targets.mil.lint import lint
+from targets.mil.package import Package
+from targets.mil.program import Arithmetic, Program
+from targets.mil.twin import compare, file_differences
+from targets.qdq_program import QdqModule
+
+EVALUATOR = "program and weights, reference evaluator"
+CORE_ML = "Core ML"
+# What fp16 between the integers may cost of the SQNR to the float model: twice the noise, as if
+# every code had been rounded once more. It is mostly nothing; on one image it has been 2 dB.
+INT8_LOSS_DB = 3.0
+SHOWN = 3  # differences that a message names
+
+
+def examine(
+    shipped: Package, again: Package, twin: Package, claim: Claim, core_ml: Runner | None = None
+) -> Examination:
+    """Pass a package through every gate.
+
+    `again` is the graph written once more as the package was, `twin` with float32 for every real.
+    """
+    with one_thread():
+        return _examined(shipped, again, twin, claim, core_ml)
+
+
+def _examined(
+    shipped: Package, again: Package, twin: Package, claim: Claim, core_ml: Runner | None
+) -> Examination:
+    proof = _Proof(shipped=shipped, twin=twin, claim=claim)
+    gates = [proof.same_program(), _same_files(shipped, again)]
+    if claim.precision is Precision.INT8:
+        gates += [proof.torch_qdq(), proof.integers(), proof.int8_end_to_end(proof.declared)]
+        runner = proof.runner(twin, Arithmetic.INTEGER)
+    else:
+        gates += [proof.float_twin(), proof.float_end_to_end(proof.declared)]
+        runner = proof.declared
+    findings = lint(shipped)
+    gates.append(_static(findings))
+    if core_ml is not None:
+        gates.append(proof.core_ml(core_ml))
+    return Examination(
+        by=EVALUATOR if core_ml is None else CORE_ML,
+        gates=tuple(gates),
+        runner=runner,
+        notes=tuple(f"{f.id}: {f.message}; {f.cure}" for f in findings),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Proof:
+    shipped: Package
+    twin: Package
+    claim: Claim
+
+    @property
+    def contract(self) -> Preprocess:
+        return self.claim.graph.spec.preprocess
+
+    def runner(
+        self, package: Package, arithmetic: Arithmetic, *, reciprocal: bool = False
+    ) -> EvaluatorRunner:
+        program = Program(package, arithmetic, reciprocal=reciprocal)
+        return EvaluatorRunner(program=program, contract=self.contract)
+
+    @property
+    def declared(self) -> EvaluatorRunner:
+        """What ships, rounding as it declares."""
+        return self.runner(self.shipped, Arithmetic.DECLARED)
+
+    # --- the program and its constants -------------------------------------------------------
+
+    def same_program(self) -> Gate:
+        """Operation by operation, constant by constant."""
+        found = compare(self.shipped, self.twin)
+        wrong = found.differences
+        right = f"{found.operations} operations, {found.constants} constants"
+        return _listing("program and constants are the twin's", wrong, right)
+
+    # --- float -------------------------------------------------------------------------------
+
+    def float_twin(self) -> Gate:
+        """The same numbers as the graph, up to the order of float32 sums."""
+        actual = self.runner(self.twin, Arithmetic.DECLARED)(self.claim.images)
+        return _close("float32 twin against the graph", self.claim.expected, actual, FP32)
+
+    def float_end_to_end(self, runner: Runner) -> Gate:
+        """Every rounding to fp16 that the package declares."""
+        tolerance = TOLERANCES[self.claim.precision]
+        name = f"{self.claim.precision} end to end"
+        return _close(name, self.claim.expected, runner(self.claim.images), tolerance)
+
+    # --- int8 --------------------------------------------------------------------------------
+
+    def torch_qdq(self) -> Gate:
+        """The twin's real arithmetic gives the very bits that torch's quantize/dequantize gives."""
+        module = _TorchQdq(self.claim.graph).eval()
+        with torch.no_grad():
+            expected = [module(torch.from_numpy(image[None])) for image in self.claim.images]
+        twin = self.runner(self.twin, Arithmetic.EXACT, reciprocal=True)  # as torch rounds
+        actual = twin(self.claim.images)
+        equal = (actual == torch.cat(expected).numpy()).all(1)
+        return Gate(
+            name="float32 twin against torch q/dq",
+            passed=bool(equal.all()),
+            detail=f"every bit equal on {equal.sum()} of {len(equal)} images",
+        )
+
+    def integers(self) -> Gate:
+        """Every layer, in the golden's integers."""
+        runner = self.runner(self.twin, Arithmetic.INTEGER)
+        real = unmatched(runner.program.steps)
+        actual = runner(self.claim.images)
+        detail = f"{self.steps(actual)} LSB on {len(actual)} images"
+        if real:
+            detail += f"; not in integers: {', '.join(real[:SHOWN])}"
+        exact = np.array_equal(actual, self.claim.expected)
+        return Gate(name="twin in integers", passed=exact and not real, detail=detail)
+
+    def int8_end_to_end(self, runner: Runner) -> Gate:
+        """Codes may flip where fp16 rounds differently; the model must not get worse by it."""
+        wanted = sqnr_db(self.claim.float_logits, self.claim.expected)
+        actual = runner(self.claim.images)
+        reached = sqnr_db(self.claim.float_logits, actual)
+        return Gate(
+            name="int8 end to end",
+            passed=reached >= wanted - INT8_LOSS_DB,
+            detail=f"{reached:.1f} dB to the float model, the golden {wanted:.1f} dB; "
+            f"up to {self.steps(actual)} LSB from the golden",
+        )
+
+    def steps(self, logits: np.ndarray) -> int:
+        """The largest distance from the golden, in steps of the logits' scale."""
+        step = self.claim.graph.qparams(self.claim.graph.output.name).scale
+        return round(float(np.abs(logits - self.claim.expected).max()) / step)
+
+    # --- macOS -------------------------------------------------------------------------------
+
+    def core_ml(self, runner: Runner) -> Gate:
+        """Core ML's own kernels on the same images."""
+        int8 = self.claim.precision is Precision.INT8
+        gate = self.int8_end_to_end(runner) if int8 else self.float_end_to_end(runner)
+        return Gate(name=CORE_ML, passed=gate.passed, detail=gate.detail)
+
+
+class _TorchQdq(QdqModule):
+    """Averages like MIL's reduce_mean: torch's adaptive pooling sums in another order."""
+
+    def pooled(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean((2, 3), keepdim=True)
+
+
+def _same_files(shipped: Package, again: Package) -> Gate:
+    """Nothing in the package that the graph does not give: no cast, no byte, no file."""
+    wrong = file_differences(shipped, again)
+    return _listing("files are what the graph gives", wrong, "every byte equal")
+
+
+def _listing(name: str, wrong: list[str], right: str) -> Gate:
+    more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+    detail = "; ".join(wrong[:SHOWN]) + more if wrong else right
+    return Gate(name=name, passed=not wrong, detail=detail)
+
+
+def _close(name: str, expected: np.ndarray, actual: np.ndarray, tolerance: Tolerance) -> Gate:
+    ratio = sqnr_db(expected, actual) if np.isfinite(actual).all() else float("-inf")
+    passed = ratio >= tolerance.min_sqnr_db
+    detail = f"{ratio:.1f} dB, at least {tolerance.min_sqnr_db:.0f} dB wanted"
+    return Gate(name=name, passed=passed, detail=detail)
+
+
+def _static(findings: tuple[Finding, ...]) -> Gate:
+    """What needs no images: whether Core ML would load the program as declared."""
+    errors = [f"{f.id} {f.message}" for f in findings if f.severity is Severity.ERROR]
+    detail = "; ".join(errors[:SHOWN]) or ", ".join(f.id for f in findings) or "no findings"
+    return Gate(name="static checks", passed=not errors, detail=detail)
