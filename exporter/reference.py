@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,12 +23,13 @@ from exporter.manifest import Calibration, Source
 from exporter.metrics import accuracy, quality, sqnr_db
 from exporter.preprocess import normalize, to_pixels
 from exporter.proof import Evidence, Labeled
-from exporter.quantize import quantize
+from exporter.quantize import health, quantize
 from exporter.spec import ModelSpec, Precision, Rules
 from exporter.vectors import Vectors, make_vectors, reference_key, references, vector_images
 from exporter.verdicts import FP32, Accuracy
 
 DEMO = "demo"
+HEALTH_COUNT = 16  # images that channels are looked at with
 STAND_IN = "no photos given: parity runs on the embedded pictures"
 
 
@@ -81,6 +82,7 @@ def make_reference(request: Request, *, needs_int8: bool) -> Generator[Event, No
     holdout = normalize(images.holdout, spec.preprocess)
     graphs = {Precision.FP32: (yield from _fold(checkpoint, holdout[:2]))}
     if needs_int8:
+        yield from _examined(graphs[Precision.FP32], images)
         graphs[Precision.INT8] = yield from _quantize(graphs[Precision.FP32], images, holdout)
     stage = Stage("references")
     yield stage.started
@@ -167,6 +169,7 @@ def _fold(checkpoint: Checkpoint, probe: np.ndarray) -> Generator[Event, None, Q
     stage = Stage("fold")
     yield stage.started
     model = build_model(checkpoint)
+    yield from (Note(text=line) for line in health.told(health.check_model(model, checkpoint.spec)))
     graph = fold(model)
     with torch.no_grad():
         expected = model(torch.from_numpy(probe)).numpy()
@@ -179,12 +182,21 @@ def _fold(checkpoint: Checkpoint, probe: np.ndarray) -> Generator[Event, None, Q
     return graph
 
 
+def _examined(graph: QuantizedGraph, images: ImageSet) -> Iterator[Event]:
+    """What would ruin quantization; said before it is done."""
+    calibration = normalize(images.calibration, graph.spec.preprocess)
+    found = health.check_images(calibration, graph.spec)
+    found += health.check_channels(graph, calibration[:HEALTH_COUNT])
+    yield from (Note(text=line) for line in health.told(found))
+
+
 def _quantize(
     graph: QuantizedGraph, images: ImageSet, holdout: np.ndarray
 ) -> Generator[Event, None, QuantizedGraph]:
     stage = Stage("quantize")
     yield stage.started
     quantized = quantize(graph, normalize(images.calibration, graph.spec.preprocess))
+    yield from (Note(text=line) for line in health.told(health.check_graph(quantized)))
     figures = quality(golden.run(graph, holdout), golden.run(quantized, holdout))
     yield stage.finished(
         f"{figures.sqnr_db:.1f} dB SQNR to float, {figures.top1_agreement:.1%} top-1 agreement"

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from exporter.errors import ExportError, MissingDependencyError
+from exporter.findings import Finding
 from exporter.spec import ModelSpec, Precision, Rules
 from exporter.verdicts import Gate
 
@@ -145,24 +146,6 @@ class LayerInfo:
     name: str
     op: str
     size_bytes: int
-
-
-class Severity(StrEnum):
-    """What a finding means for whoever runs the artifact."""
-
-    ERROR = "error"  # it does not load, or is not what it declares
-    WARNING = "warning"  # it runs, slower or less exactly than it could
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """Something wrong with an artifact that shows without running it."""
-
-    id: str  # stable; the documentation lists them
-    severity: Severity
-    title: str  # the kind, the same for every finding of one id
-    message: str  # this one: which operations and values, with the numbers
-    cure: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from exporter.findings import Finding, Severity
 from exporter.metrics import sqnr_db
 from exporter.spec import Precision, Preprocess
-from exporter.target import Claim, Examination, Finding, Runner, Severity
+from exporter.target import Claim, Examination, Runner
 from exporter.threads import one_thread
 from exporter.verdicts import FP32, TOLERANCES, Gate, Tolerance
 from targets.coreml_runner import EvaluatorRunner

@@ -17,10 +17,11 @@ import pytest
 from rich.console import Console
 
 from exporter.errors import ArtifactError
+from exporter.findings import Severity
 from exporter.graph import Conv, QuantizedGraph, Weight
 from exporter.inspection import Inspection
 from exporter.spec import ChannelOrder, PaddingStyle, Precision
-from exporter.target import Contents, DeploymentTarget, ExportOptions, Severity
+from exporter.target import Contents, DeploymentTarget, ExportOptions
 from exporter.ui.tables import print_inspection
 from targets import ios
 from targets.coreml_sdk import coremltools, quiet

@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from exporter.findings import Finding, Severity
 from exporter.manifest import ArtifactRecord, Manifest
 from exporter.spec import ModelSpec, Preprocess, ResizeRule
-from exporter.target import Contents, Finding, Severity, TargetInfo
+from exporter.target import Contents, TargetInfo
 from exporter.ui.text import STYLES, megabytes, verdict
 from exporter.verdicts import Accuracy, Gate, Outcome, Quality
 

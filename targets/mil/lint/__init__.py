@@ -18,7 +18,7 @@ from pathlib import PurePosixPath
 
 from coremltools.converters.mil.frontend.milproto.load import load
 
-from exporter.target import Finding, Severity
+from exporter.findings import Finding, Severity
 from targets.coreml_sdk import quiet
 from targets.mil.lint.findings import found
 from targets.mil.lint.flow import Flow, every_operation, flows

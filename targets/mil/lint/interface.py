@@ -7,7 +7,7 @@ from typing import Any
 
 from coremltools.proto import FeatureTypes_pb2
 
-from exporter.target import Finding
+from exporter.findings import Finding
 from targets.mil.lint.findings import found, listed
 from targets.mil.lint.flow import Flow, dimensions, type_name
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from exporter.target import Finding
+from exporter.findings import Finding
 from targets.mil.lint.findings import found, listed
 from targets.mil.lint.flow import VIEWS, Flow, Node
 

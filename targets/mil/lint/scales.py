@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from exporter.target import Finding
+from exporter.findings import Finding
 from targets.mil.lint.findings import found, listed
 from targets.mil.lint.flow import Flow, Node
 from targets.mil.lint.quantization import DEQUANTIZE, QUANTIZE, activated, origin

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from exporter.target import Finding
+from exporter.findings import Finding
 from targets.mil.lint.findings import found, listed
 from targets.mil.lint.flow import Flow, Node, dimensions
 from targets.mil.package import constant_bytes

@@ -12,7 +12,7 @@ from coremltools.converters.mil.mil.input_type import TensorInputType
 from coremltools.converters.mil.mil.ops.registry import SSAOpRegistry
 from coremltools.proto import FeatureTypes_pb2, MIL_pb2
 
-from exporter.target import Finding
+from exporter.findings import Finding
 from targets.mil.lint.findings import found, listed
 from targets.mil.lint.flow import COMPRESSED, CONSTANT, Flow, every_operation, type_name
 from targets.mil.package import Package
