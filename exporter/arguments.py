@@ -35,6 +35,13 @@ Photos = Annotated[
         show_default=False,
     ),
 ]
+Qat = Annotated[
+    bool,
+    typer.Option(
+        "--qat",
+        help="int8: also train, block by block, on the calibration photos; kept if it helps.",
+    ),
+]
 LabelsFile = Annotated[
     Path | None, typer.Option("--labels", help="Text file, a label per line.", show_default=False)
 ]
@@ -58,6 +65,20 @@ Format = Annotated[
 ]
 Deployment = Annotated[DeploymentTarget, typer.Option(help="ios: oldest system to run on.")]
 Batch = Annotated[str, typer.Option(help="onnx: batch size, or 'dynamic'.")]
+Build = Annotated[Path, typer.Argument(help="What `build` wrote: the directory, or one artifact.")]
+LabeledImages = Annotated[
+    Path,
+    typer.Option(
+        "--data",
+        "-d",
+        help="A folder per class, a list file (.txt .csv .tsv) or .tar shards.",
+        show_default=False,
+    ),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option(min=1, help="At most so many images, evenly chosen.", show_default=False),
+]
 Package = Annotated[Path, typer.Argument(help="A .mlpackage, or a .pte that holds one.")]
 Files = Annotated[
     list[str],

@@ -13,6 +13,7 @@ import typer
 from exporter.arguments import (
     ArithmeticOption,
     Batch,
+    Build,
     CheckpointPath,
     Contract,
     Deployment,
@@ -21,12 +22,15 @@ from exporter.arguments import (
     Format,
     Io,
     Json,
+    LabeledImages,
     LabelsFile,
+    Limit,
     LoweringOption,
     Out,
     Package,
     Photos,
     Precisions,
+    Qat,
     Quiet,
     Resolution,
     Save,
@@ -35,7 +39,7 @@ from exporter.arguments import (
     Verbose,
 )
 from exporter.errors import ALL_ERRORS, ExportError
-from exporter.session import drift, failures, session
+from exporter.session import described, drift, failures, session
 from exporter.spec import PaddingStyle, Precision
 from exporter.target import (
     Arithmetic,
@@ -46,6 +50,7 @@ from exporter.target import (
     Lowering,
     Target,
 )
+from exporter.training_commands import EPILOG, train
 from targets import TARGETS, TargetName, get
 
 if TYPE_CHECKING:
@@ -103,6 +108,7 @@ def build(
     precision: Precisions = None,
     out: Out = Path("build"),
     calibration: Photos = None,
+    qat: Qat = False,
     labels: LabelsFile = None,
     resolution: Resolution = None,
     preprocess: Contract = None,
@@ -127,6 +133,7 @@ def build(
         )
         from exporter.pipeline import BuildRequest
         from exporter.pipeline import build as run_build
+        from exporter.quantize.settings import QatSettings
         from exporter.reference import Request
 
         options = ExportOptions(
@@ -148,6 +155,7 @@ def build(
                     preprocess=read_preprocess(preprocess) if preprocess else None,
                 ),
                 calibration=tuple(calibration or ()),
+                qat=QatSettings() if qat else None,
             ),
             jobs=jobs,
             options=options,
@@ -222,6 +230,36 @@ def predict(
 
 
 @app.command()
+def evaluate(
+    path: Build,
+    data: LabeledImages,
+    limit: Limit = None,
+    as_json: Json = False,
+    silent: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Count how often every artifact that runs here is right, and compare it with float."""
+    with session(as_json=as_json, verbose=verbose, silent=silent) as current:
+        from exporter.ui import results
+        from exporter.ui.progress import busy
+
+        with busy(current.stream, f"loading {path.name}"):
+            from exporter.accuracy import evaluate as run_evaluate
+            from exporter.accuracy import objection
+            from exporter.ui.accuracy import follow, print_accuracy
+
+        events = run_evaluate(path, data, _all_targets(), limit)
+        found = follow(current.stream, events, quiet=as_json or silent)
+        problem = objection(found)
+        if as_json:
+            current.print_json({"evaluation": found, **(described(problem) if problem else {})})
+        elif not silent:
+            print_accuracy(results(), found)
+        if problem is not None:
+            raise problem
+
+
+@app.command()
 def coreml_run(
     package: Package,
     inputs: Files,
@@ -239,15 +277,18 @@ def coreml_run(
         from exporter.ui.progress import busy
 
         with busy(current.stream, f"running {package.name}"):
-            from exporter.evaluation import evaluate
+            from exporter.evaluation import evaluate as run_evaluate
             from targets.mil.standalone import open_model
 
             model = open_model(package, arithmetic)
-            found = evaluate(model, inputs, fit, top, save)
+            found = run_evaluate(model, inputs, fit, top, save)
         if as_json:
             current.print_json(found)
         else:
             print_evaluation(results(), found)
+
+
+app.command(epilog=EPILOG)(train)
 
 
 @app.command()

@@ -73,6 +73,13 @@ class GraphError(ExportError):
     meaning = "a graph breaks its own rules"
 
 
+class TrainingError(ExportError):
+    """A training run diverged, or its folder takes no more; the last good checkpoint is kept."""
+
+    exit_code = 11
+    meaning = "training stopped; the last good checkpoint is kept"
+
+
 ALL_ERRORS: tuple[type[ExportError], ...] = (
     ExportError,
     CheckpointError,
@@ -83,4 +90,5 @@ ALL_ERRORS: tuple[type[ExportError], ...] = (
     ParityError,
     ArtifactError,
     GraphError,
+    TrainingError,
 )

@@ -16,6 +16,13 @@ class StageStarted:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StageProgressed:
+    """The step that began last is so far."""
+
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class StageFinished:
     """The step that began last is over."""
 
@@ -56,7 +63,15 @@ class Finished:
     manifest: Manifest
 
 
-Event = StageStarted | StageFinished | Note | ArtifactChecked | TargetFailed | Finished
+Event = (
+    StageStarted
+    | StageProgressed
+    | StageFinished
+    | Note
+    | ArtifactChecked
+    | TargetFailed
+    | Finished
+)
 
 
 class Stage:

@@ -18,7 +18,16 @@ from typing import Any
 from exporter.errors import ArtifactError
 from exporter.files import write_atomic
 from exporter.spec import ModelSpec, Precision
-from exporter.verdicts import Accuracy, Gate, Outcome, Pair, Parity, Quality
+from exporter.verdicts import (
+    Accuracy,
+    Gate,
+    Outcome,
+    Pair,
+    Parity,
+    Quality,
+    Quantization,
+    QuantizationStage,
+)
 
 FILE_NAME = "manifest.json"
 SCHEMA_VERSION = 1
@@ -101,6 +110,7 @@ class Manifest:
     float_accuracy: Accuracy | None = None
     normalize: dict[str, Any] = field(default_factory=dict)
     input_quantization: dict[str, float | int] | None = None
+    quantization: Quantization | None = None  # of a build that trained
     golden_sha256: str = ""
     options: dict[str, Any] = field(default_factory=dict)
     command: str = ""
@@ -172,6 +182,7 @@ def _from_json(data: dict[str, Any]) -> Manifest:
     fields["failures"] = tuple(_record(Failure, f) for f in data["failures"])
     fields["pairs"] = tuple(_record(Pair, p) for p in data["pairs"])
     fields["float_accuracy"] = _optional(Accuracy, data["float_accuracy"])
+    fields["quantization"] = _quantization(data.get("quantization"))  # absent before 0.2
     return Manifest(**fields)
 
 
@@ -188,6 +199,15 @@ def _parity(data: dict[str, Any]) -> Parity:
     parity: Parity = _record(Parity, data)
     gates = tuple(_record(Gate, gate) for gate in data.get("gates", ()))
     return dataclasses.replace(parity, gates=gates)
+
+
+def _quantization(data: dict[str, Any] | None) -> Quantization | None:
+    if data is None:
+        return None
+    stages = [{**stage, "quality": Quality(**stage["quality"])} for stage in data["stages"]]
+    return Quantization(
+        stages=tuple(QuantizationStage(**stage) for stage in stages), settings=data["settings"]
+    )
 
 
 def _optional(kind: type, data: dict[str, Any] | None) -> Any:

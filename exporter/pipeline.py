@@ -198,6 +198,7 @@ def _manifest(
         spec=reference.spec,
         source=reference.source,
         calibration=reference.calibration,
+        quantization=reference.quantization,
         graphs=tuple(
             GraphRecord(precision=p, path=graph_name(p), sha256=sha256(folder / graph_name(p)))
             for p in reference.graphs

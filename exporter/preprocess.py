@@ -7,6 +7,7 @@ that algorithm independently, so that apps in other languages can follow it byte
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -14,7 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from exporter.errors import DataError
 from exporter.spec import ChannelOrder, Preprocess, ResizeFilter, ResizeRule
 
-_FILTERS = {
+FILTERS = {
     ResizeFilter.BILINEAR: Image.Resampling.BILINEAR,
     ResizeFilter.BICUBIC: Image.Resampling.BICUBIC,
 }
@@ -30,29 +31,38 @@ def read_image(path: Path) -> Image.Image:
     """
     if path.is_dir():
         raise DataError(f"{path}: a directory, not an image", "pass a JPEG, PNG or WebP file")
+    return decode_image(path, str(path))
+
+
+def decode_image(file: Path | BinaryIO, name: str) -> Image.Image:
+    """`read_image` of a file or of bytes in memory; errors call it `name`."""
     try:
-        with Image.open(path) as image:
+        with Image.open(file) as image:
             image.load()
             mode, kind = image.mode, image.format
             upright = ImageOps.exif_transpose(image)
     except FileNotFoundError:
-        raise DataError(f"{path}: no such image") from None
+        raise DataError(f"{name}: no such image") from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
+        if isinstance(error, UnidentifiedImageError) and not isinstance(file, Path):
+            reason = "no known format"
         raise DataError(
-            f"{path}: cannot be decoded as an image ({reason})", "pass a JPEG, PNG or WebP file"
+            f"{name}: cannot be decoded as an image ({reason})", "pass a JPEG, PNG or WebP file"
         ) from None
     except Image.DecompressionBombError:
-        raise DataError(f"{path}: the image has too many pixels", "scale it down first") from None
+        raise DataError(f"{name}: the image has too many pixels", "scale it down first") from None
     if mode.startswith("I;16") or (mode == "I" and kind in SIXTEEN_BITS_AS_I):
         # Pillow would clip at 255; of 16-bit colors it keeps the upper byte, and so do we of gray.
         upper = np.right_shift(np.asarray(upright), 8).astype(np.uint8)
         return Image.fromarray(upper).convert("RGB")
     if mode in ("I", "F"):
         raise DataError(
-            f"{path}: {NUMBERS[mode]} pixels, and the file does not say which of them is white",
+            f"{name}: {NUMBERS[mode]} pixels, and the file does not say which of them is white",
             "convert it to 8 or 16 bits per channel first",
         )
+    if mode == "P" and "transparency" in upright.info:
+        upright = upright.convert("RGBA")  # Pillow warns of the direct way; the colors are the same
     return upright.convert("RGB")
 
 
@@ -74,7 +84,7 @@ def resize(image: Image.Image, contract: Preprocess) -> Image.Image:
             f"a photo of {image.width} x {image.height} would become {target[0]} x {target[1]}",
             "crop it first",
         )
-    kind = _FILTERS[contract.resize_filter]
+    kind = FILTERS[contract.resize_filter]
     # Width first, then height, each rounded to 8 bits. Asked for both at once, Pillow chooses the
     # order by its version and the photo's shape, and the bytes of tall photos depend on it.
     image = image.resize((target[0], image.height), kind)

@@ -15,8 +15,8 @@ from PIL import Image
 from exporter import demo, golden
 from exporter.checkpoints import Checkpoint, Overrides, build_model, load_checkpoint
 from exporter.data import CALIBRATION_COUNT, HOLDOUT_COUNT, ImageSet, load_image_set
-from exporter.errors import DataError, GraphError
-from exporter.events import Event, Note, Stage
+from exporter.errors import DataError, GraphError, UnsupportedError
+from exporter.events import Event, Note, Stage, StageProgressed
 from exporter.fold import fold
 from exporter.graph import QuantizedGraph
 from exporter.manifest import Calibration, Source
@@ -24,9 +24,12 @@ from exporter.metrics import accuracy, quality, sqnr_db
 from exporter.preprocess import normalize, to_pixels
 from exporter.proof import Evidence, Labeled
 from exporter.quantize import health, quantize
+from exporter.quantize.block_qat import BlockTrained
+from exporter.quantize.settings import QatSettings
+from exporter.quantize.stages import Refined, refine
 from exporter.spec import ModelSpec, Precision, Rules
 from exporter.vectors import Vectors, make_vectors, reference_key, references, vector_images
-from exporter.verdicts import FP32, Accuracy
+from exporter.verdicts import FP32, Accuracy, Quantization
 
 DEMO = "demo"
 HEALTH_COUNT = 16  # images that channels are looked at with
@@ -41,6 +44,7 @@ class Request:
     overrides: Overrides = field(default_factory=Overrides)
     calibration: tuple[Path, ...] = ()
     calibration_count: int = CALIBRATION_COUNT
+    qat: QatSettings | None = None  # int8: train block by block on the calibration images
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,6 +54,7 @@ class Reference:
     spec: ModelSpec
     source: Source
     calibration: Calibration | None
+    quantization: Quantization | None  # of a request that trains
     graphs: dict[Precision, QuantizedGraph]  # FP32 always, INT8 when asked for
     vectors: Vectors
     images: np.ndarray  # the vectors, normalized
@@ -76,14 +81,19 @@ class Reference:
 
 def make_reference(request: Request, *, needs_int8: bool) -> Generator[Event, None, Reference]:
     """Read, fold and quantize; raises ExportError for a checkpoint or data that cannot be used."""
+    if request.qat is not None:
+        _check_training(request.qat, needs_int8)
     checkpoint = yield from _load(request)
     spec = checkpoint.spec
     images = yield from _load_images(request, spec, needs_int8)
     holdout = normalize(images.holdout, spec.preprocess)
     graphs = {Precision.FP32: (yield from _fold(checkpoint, holdout[:2]))}
+    quantization: Quantization | None = None
     if needs_int8:
         yield from _examined(graphs[Precision.FP32], images)
-        graphs[Precision.INT8] = yield from _quantize(graphs[Precision.FP32], images, holdout)
+        graphs[Precision.INT8], quantization = yield from _quantize(
+            graphs[Precision.FP32], images, holdout, request.qat
+        )
     stage = Stage("references")
     yield stage.started
     vectors = make_vectors(images.holdout)
@@ -93,6 +103,7 @@ def make_reference(request: Request, *, needs_int8: bool) -> Generator[Event, No
         spec=spec,
         source=_source(request, checkpoint),
         calibration=_calibration(images) if needs_int8 else None,
+        quantization=quantization,
         graphs=graphs,
         vectors=vectors,
         images=inputs,
@@ -190,18 +201,60 @@ def _examined(graph: QuantizedGraph, images: ImageSet) -> Iterator[Event]:
     yield from (Note(text=line) for line in health.told(found))
 
 
+def _check_training(settings: QatSettings, needs_int8: bool) -> None:
+    if not needs_int8:
+        raise UnsupportedError("--qat trains the int8 model, which is not built", "add -p int8")
+    if not settings.bits.exportable:
+        raise UnsupportedError(
+            f"{settings.bits.activations} bits of activation can be simulated, not exported",
+            "choose 8 bits of activation",
+        )
+
+
 def _quantize(
-    graph: QuantizedGraph, images: ImageSet, holdout: np.ndarray
-) -> Generator[Event, None, QuantizedGraph]:
+    graph: QuantizedGraph, images: ImageSet, holdout: np.ndarray, qat: QatSettings | None
+) -> Generator[Event, None, tuple[QuantizedGraph, Quantization | None]]:
     stage = Stage("quantize")
     yield stage.started
-    quantized = quantize(graph, normalize(images.calibration, graph.spec.preprocess))
+    calibration = normalize(images.calibration, graph.spec.preprocess)
+    if qat is not None:
+        refined = yield from _progressing(refine(graph, calibration, holdout, qat))
+        yield from (Note(text=line) for line in health.told(health.check_graph(refined.graph)))
+        yield stage.finished(_told(refined.record))
+        return refined.graph, refined.record
+    quantized = quantize(graph, calibration)
     yield from (Note(text=line) for line in health.told(health.check_graph(quantized)))
     figures = quality(golden.run(graph, holdout), golden.run(quantized, holdout))
     yield stage.finished(
         f"{figures.sqnr_db:.1f} dB SQNR to float, {figures.top1_agreement:.1%} top-1 agreement"
     )
-    return quantized
+    return quantized, None
+
+
+def _progressing(
+    refining: Generator[BlockTrained, None, Refined],
+) -> Generator[Event, None, Refined]:
+    """Turn what training tells into events."""
+    try:
+        while True:
+            done = next(refining)
+            yield StageProgressed(
+                detail=f"block {done.block} of {done.blocks} trained, "
+                f"error {done.before:.2g} -> {done.after:.2g}"
+            )
+    except StopIteration as end:
+        result: Refined = end.value
+        return result
+
+
+def _told(record: Quantization) -> str:
+    """Which stage won, and by how much."""
+    won, second = record.winner, record.runner_up
+    assert second is not None, "stages are compared"
+    return (
+        f"{won.name} won: {won.quality.sqnr_db:.1f} dB SQNR to float, {record.gain_db:.1f} more "
+        f"than {second.name}; {won.quality.top1_agreement:.1%} top-1 agreement"
+    )
 
 
 def _labeled(request: Request, spec: ModelSpec) -> Labeled | None:

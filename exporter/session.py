@@ -50,7 +50,7 @@ class Session:
         manifest, timings = self._follow(events)
         objections = [error for judge in judges if (error := judge(manifest)) is not None]
         if self.as_json:
-            problem = _problem(objections[0]) if objections else {}
+            problem = described(objections[0]) if objections else {}
             self.print_json({"manifest": to_json(manifest), "seconds": timings, **problem})
         elif not self.silent:
             print_summary(results(), manifest)
@@ -98,7 +98,7 @@ def session(*, as_json: bool, verbose: bool, silent: bool = False) -> Iterator[S
         if verbose:
             traceback.print_exc()
         if as_json and not printed:
-            typer.echo(json.dumps(_problem(error)))
+            typer.echo(json.dumps(described(error)))
         print_error(sys.stderr, error.message, error.hint)
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
@@ -106,7 +106,8 @@ def session(*, as_json: bool, verbose: bool, silent: bool = False) -> Iterator[S
         raise typer.Exit(INTERRUPTED) from None
 
 
-def _problem(error: ExportError) -> dict[str, Any]:
+def described(error: ExportError) -> dict[str, Any]:
+    """What an error adds to the JSON document."""
     return {"error": error.message, "hint": error.hint, "exit_code": error.exit_code}
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from exporter.spec import Precision
 
@@ -99,3 +100,38 @@ class Accuracy:
     images: int
     top1: float
     top5: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizationStage:
+    """One step towards the integers, measured on held-out images."""
+
+    name: str
+    quality: Quality
+    kept: bool  # nearer to the float model (SQNR) than what was kept before it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantization:
+    """The steps that were tried, in order; the last one that was kept is what was built."""
+
+    stages: tuple[QuantizationStage, ...]
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def winner(self) -> QuantizationStage:
+        """The stage that was built."""
+        return [stage for stage in self.stages if stage.kept][-1]
+
+    @property
+    def runner_up(self) -> QuantizationStage | None:
+        """The nearest to the float model of the others."""
+        others = [stage for stage in self.stages if stage is not self.winner]
+        return max(others, key=lambda stage: stage.quality.sqnr_db, default=None)
+
+    @property
+    def gain_db(self) -> float:
+        """How much nearer to the float model the winner is than the runner-up."""
+        if self.runner_up is None:
+            return 0.0
+        return self.winner.quality.sqnr_db - self.runner_up.quality.sqnr_db

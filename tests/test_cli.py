@@ -236,7 +236,17 @@ def test_predict_without_preprocessing_says_where_it_is(demo_build: DemoBuild, t
     assert "manifest.json" in result.stderr
 
 
-COMMANDS = ["build", "verify", "inspect", "predict", "targets", "describe", "coreml-run"]
+COMMANDS = [
+    "build",
+    "verify",
+    "inspect",
+    "predict",
+    "targets",
+    "describe",
+    "coreml-run",
+    "evaluate",
+    "train",
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

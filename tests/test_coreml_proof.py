@@ -188,7 +188,7 @@ def write_build(folder: Path, precision: Precision) -> Manifest:
     return manifest
 
 
-@pytest.fixture(scope="module", params=[INT8, FP16], ids=str)
+@pytest.fixture(scope="module", params=[INT8, pytest.param(FP16, marks=pytest.mark.slow)], ids=str)
 def build(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("mutations") / "build"
     write_build(folder, request.param)

@@ -49,6 +49,7 @@ def test_every_command_and_option_that_is_shown_exists() -> None:
         "targets",
         "describe",
         "coreml-run",
+        "evaluate",
     }
     for command, rest in shown:
         text = invoke(command, "--help").stdout

@@ -4,6 +4,10 @@ fake_quant.py       the graph as a trainable module with explicit fake-quant
 ranges.py           activation ranges (MSE) and the input scale without rounding ties
 bias_correction.py  one streaming pass that removes the mean error of every layer
 to_graph.py         the module back into an integer graph
+integer_network.py  the int8 graph on torch: as exact as the golden, and faster
+block_qat.py        weights and biases trained block by block on the same images (rounding.py)
+settings.py         bits per kind of tensor, and how block-wise training goes about it
+stages.py           all of these in turn, each kept only if it helps
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ from exporter.graph import (
     Reshape,
     WeightedOp,
 )
+from exporter.quantize.settings import Bits
 
 HISTOGRAM_BINS = 2048  # eight per int8 step of the full range
 SMALLEST_SCALE = 2.0**-20  # of a channel whose weights are all zero
@@ -52,6 +53,7 @@ class FakeQuantize(nn.Module):
         super().__init__()
         self.mode = Mode.OFF
         self.qparams: QParams | None = None
+        self.codes = (QMIN, QMAX)  # narrower for fewer than 8 bits
         self.low = 0.0
         self.high = 0.0
         self.histogram = torch.zeros(HISTOGRAM_BINS, dtype=torch.float64)
@@ -69,7 +71,7 @@ class FakeQuantize(nn.Module):
         if self.qparams is None:
             raise RuntimeError("quantization is on before a range was set")
         return torch.fake_quantize_per_tensor_affine(
-            x, self.qparams.scale, self.qparams.zero_point, QMIN, QMAX
+            x, self.qparams.scale, self.qparams.zero_point, *self.codes
         )
 
 
@@ -82,11 +84,12 @@ class FusedLayer(nn.Module):
         self.weight = nn.Parameter(torch.from_numpy(op.weight.dequantized().copy()))
         self.bias = nn.Parameter(torch.from_numpy(op.bias.copy()))
         self.quantize_weight = False
+        self.largest_code = WEIGHT_QMAX  # smaller for fewer than 8 bits
 
     def weight_scale(self) -> torch.Tensor:
-        """Float32 (o,): per-channel absmax / 127."""
+        """Float32 (o,): per-channel absmax / the largest code."""
         largest = self.weight.detach().flatten(1).abs().amax(1)
-        return (largest / WEIGHT_QMAX).clamp_min(SMALLEST_SCALE)
+        return (largest / self.largest_code).clamp_min(SMALLEST_SCALE)
 
     def rounded_weight(self) -> torch.Tensor:
         """The weight, rounded to its int8 grid when quantization is on."""
@@ -95,7 +98,7 @@ class FusedLayer(nn.Module):
         scale = self.weight_scale()
         zero = torch.zeros(len(scale), dtype=torch.int32)
         return torch.fake_quantize_per_channel_affine(
-            self.weight, scale, zero, 0, -WEIGHT_QMAX, WEIGHT_QMAX
+            self.weight, scale, zero, 0, -self.largest_code, self.largest_code
         )
 
     def accumulate(
@@ -150,6 +153,14 @@ class FusedNetwork(nn.Module):
             return found
         producer = next(op for op in self.graph.ops if op.output == name)
         return self.quantizer(producer.inputs[0])
+
+    def set_bits(self, bits: Bits) -> None:
+        """Narrow the codes of weights and tensors; before ranges are set."""
+        weight_limits = bits.weight_limits(self.graph)
+        for op in self.graph.weighted():
+            self.layer(op).largest_code = weight_limits[op.output]
+        for name, codes in bits.code_limits(self.graph).items():
+            self.quantizer(name).codes = codes
 
     def all_quantizers(self) -> Iterator[FakeQuantize]:
         """Every quantizer, in execution order."""

@@ -35,11 +35,12 @@ def calibrate(network: FusedNetwork, images: torch.Tensor) -> None:
     network.set_mode(Mode.ON)
 
 
-def affine_qparams(low: float, high: float) -> QParams:
-    """Parameters whose int8 range covers [low, high] and represents 0 exactly."""
+def affine_qparams(low: float, high: float, codes: tuple[int, int] = (QMIN, QMAX)) -> QParams:
+    """Parameters whose codes cover [low, high] and represent 0 exactly."""
     low, high = min(low, 0.0), max(high, 0.0)
-    scale = exact_float32(max((high - low) / STEPS, SMALLEST_RANGE))
-    return QParams(scale=scale, zero_point=int(np.clip(QMIN - round(low / scale), QMIN, QMAX)))
+    first, last = codes
+    scale = exact_float32(max((high - low) / (last - first), SMALLEST_RANGE))
+    return QParams(scale=scale, zero_point=int(np.clip(first - round(low / scale), first, last)))
 
 
 def mse_qparams(quantizer: FakeQuantize) -> QParams:
@@ -49,8 +50,8 @@ def mse_qparams(quantizer: FakeQuantize) -> QParams:
     values = low + (np.arange(len(counts)) + 0.5) * (high - low) / len(counts)  # bin centers
     best: tuple[float, QParams] | None = None
     for shrink in SHRINK:
-        q = affine_qparams(low * shrink, high * shrink)
-        codes = np.clip(np.rint(values / q.scale) + q.zero_point, QMIN, QMAX)
+        q = affine_qparams(low * shrink, high * shrink, quantizer.codes)
+        codes = np.clip(np.rint(values / q.scale) + q.zero_point, *quantizer.codes)
         rounded = (codes - q.zero_point) * q.scale
         error = float((np.square(rounded - values) * counts).sum())
         if best is None or error < best[0]:

@@ -8,7 +8,6 @@ import numpy as np
 
 from exporter.errors import GraphError
 from exporter.graph import (
-    WEIGHT_QMAX,
     Conv,
     Linear,
     QParams,
@@ -49,10 +48,10 @@ def _qparams(network: FusedNetwork, name: str) -> QParams:
 def _quantize_op(network: FusedNetwork, op: WeightedOp, source: QParams) -> WeightedOp:
     layer = network.layer(op)
     scale = layer.weight_scale().numpy().astype(np.float32)
-    real = layer.weight.detach().numpy()
+    real, limit = layer.weight.detach().numpy(), layer.largest_code
     # Multiplied by the reciprocal, as torch's fake_quantize does, so that the two never differ.
     inverse = (np.float32(1.0) / scale).reshape((-1,) + (1,) * (real.ndim - 1))
-    values = np.clip(np.rint(real * inverse), -WEIGHT_QMAX, WEIGHT_QMAX).astype(np.int8)
+    values = np.clip(np.rint(real * inverse), -limit, limit).astype(np.int8)
     bias = quantize_bias(layer.bias.detach().numpy(), np.float32(source.scale) * scale)
     return dataclasses.replace(op, weight=Weight(values=values, scale=scale), bias=bias)
 

@@ -20,6 +20,7 @@ from exporter.events import (
     Event,
     Note,
     StageFinished,
+    StageProgressed,
     StageStarted,
     TargetFailed,
 )
@@ -36,6 +37,7 @@ class Progress:
         self.console = Console(file=stream, highlight=False, soft_wrap=not stream.isatty())
         self.rows: list[tuple[str, str, str]] = []  # stage, detail, seconds
         self.current: tuple[str, float] | None = None
+        self.so_far = ""  # of the current stage
         self.notes: list[str] = []
         self.spinner = Spinner("dots")
         self.live = Live(
@@ -70,7 +72,9 @@ class Progress:
         if self.quiet:
             return
         if isinstance(event, StageStarted):
-            self.current = (event.stage, time.perf_counter())
+            self.current, self.so_far = (event.stage, time.perf_counter()), ""
+        elif isinstance(event, StageProgressed):
+            self.so_far = event.detail
         elif isinstance(event, StageFinished):
             self._row(event.stage, escape(event.detail), f"{event.seconds:.1f} s")
         elif isinstance(event, ArtifactChecked):
@@ -113,7 +117,7 @@ class Progress:
             stage, started = self.current
             elapsed = f"[dim]{time.perf_counter() - started:.1f} s[/]"
             self.spinner.update(text=f"[bold]{escape(stage)}[/]")
-            table.add_row(self.spinner, "", elapsed)
+            table.add_row(self.spinner, escape(self.so_far), elapsed)
         return table
 
 

@@ -1,0 +1,176 @@
+"""The int8 graph on torch in batches: equal to the golden bit for bit, and several times as fast.
+
+Codes are carried as float32, in which every integer below 2^24 is exact. A layer whose accumulator
+could leave that range (by the sum of its absolute weights) is summed in float64 instead, so nothing
+here depends on the order in which a kernel adds. The rules are XNNPACK's, as in exporter/golden.py,
+which stays the reference; validation runs on this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from exporter.graph import (
+    QMAX,
+    QMIN,
+    Add,
+    Conv,
+    Input,
+    Linear,
+    Op,
+    Output,
+    Pool,
+    QParams,
+    QuantizedGraph,
+    WeightedOp,
+    accumulator_step,
+)
+from exporter.quantize.fake_quant import last_uses
+from exporter.quantize.settings import CodeLimits
+
+Step = Callable[[list[torch.Tensor]], torch.Tensor]
+EXACT_BELOW = 2**24  # integers that float32 holds, whatever the order of a sum
+BATCH = 16
+ADD_SHIFT = 20  # as in the golden
+f32 = np.float32
+
+
+class IntegerNetwork:
+    """An int8 QuantizedGraph made ready to run; its steps can also be taken one by one.
+
+    `limits` narrows the codes of tensors with fewer than 8 bits, which the graph cannot say.
+    """
+
+    def __init__(self, graph: QuantizedGraph, limits: CodeLimits | None = None) -> None:
+        self.graph = graph
+        self.limits = limits or {}
+        self.steps = {op.output: self.compile(op) for op in graph.ops}
+        self._last = last_uses(graph)
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Float32 (n, classes) for float32 (n, 3, r, r), as `golden.run` gives them."""
+        with torch.no_grad():
+            batches = torch.split(torch.from_numpy(images), BATCH)
+            return np.asarray(torch.cat([self._run(x) for x in batches]).numpy())
+
+    def _run(self, images: torch.Tensor) -> torch.Tensor:
+        values: dict[str, torch.Tensor] = {}
+        for op in self.graph.ops:
+            values[op.output] = self.steps[op.output]([values[n] for n in op.inputs] or [images])
+            for name in self._last.get(op.output, ()):
+                del values[name]
+        return values[self.graph.output.name]
+
+    def compile(self, op: Op) -> Step:
+        """A function from codes to codes, float32 (n, ...) of integer values.
+
+        `op` is of this graph, or has other weights than the one of that name in it. The Input
+        takes pixels, the Output gives real logits.
+        """
+        target = self.graph.qparams(op.output)
+        low, high = self.limits.get(op.output, (QMIN, QMAX))
+        if isinstance(op, Input):
+            return lambda x: quantize(x[0], target)
+        if isinstance(op, Conv | Linear):
+            source = self.graph.qparams(op.input)
+            reach = max(abs(code - source.zero_point) for code in self.codes(op.input))
+            return _weighted_step(op, source, target, (low, high), reach)
+        if isinstance(op, Add):
+            sources = self.graph.qparams(op.a), self.graph.qparams(op.b)
+            return _add_step(*sources, target, (low, high))
+        if isinstance(op, Pool):
+            return _pool_step(self.graph.qparams(op.input), target)
+        if isinstance(op, Output):
+            return lambda x: dequantize(x[0], target)
+        return lambda x: x[0].reshape(-1, *op.shape[1:])
+
+    def codes(self, name: str) -> tuple[int, int]:
+        """The smallest and the largest code that a tensor can hold."""
+        return self.limits.get(name, (QMIN, QMAX))
+
+
+def quantize(x: torch.Tensor, q: QParams) -> torch.Tensor:
+    """Real values -> codes."""
+    steps = x * float(f32(1.0) / f32(q.scale))
+    return steps.round_().add_(q.zero_point).clamp_(QMIN, QMAX)
+
+
+def dequantize(codes: torch.Tensor, q: QParams) -> torch.Tensor:
+    """Codes of any dtype -> real float32 values."""
+    return codes.float().sub(q.zero_point).mul_(q.scale)
+
+
+def clamped_codes(
+    op: WeightedOp, target: QParams, limits: tuple[int, int] = (QMIN, QMAX)
+) -> tuple[int, int]:
+    """The smallest and the largest code that a layer writes."""
+    if op.clamp is None:
+        return limits
+    low, high = (target.quantize_bound(bound) for bound in op.clamp)
+    return max(low, limits[0]), min(high, limits[1])
+
+
+def float32_is_exact(op: WeightedOp, reach: int) -> bool:
+    """Whether no partial sum can reach 2^24; `reach` is the largest |code - zero point|."""
+    taps = np.abs(op.weight.values.astype(np.int64)).reshape(len(op.bias), -1).sum(1)
+    return int((taps * reach + np.abs(op.bias.astype(np.int64))).max()) < EXACT_BELOW
+
+
+def _weighted_step(
+    op: WeightedOp, source: QParams, target: QParams, limits: tuple[int, int], reach: int
+) -> Step:
+    exact = float32_is_exact(op, reach)
+    dtype = torch.float32 if exact else torch.float64
+    weight = torch.from_numpy(op.weight.values).to(dtype)
+    bias = torch.from_numpy(op.bias).to(dtype)
+    ratio = (accumulator_step(op, source) / f32(target.scale)).astype(f32)
+    multiplier = torch.from_numpy(ratio).reshape((-1,) + (1,) * (weight.dim() - 2))
+    low, high = clamped_codes(op, target, limits)
+
+    def step(inputs: list[torch.Tensor]) -> torch.Tensor:
+        centered = inputs[0].to(dtype) - source.zero_point  # zero padding is the zero point
+        acc = _accumulate(op, centered, weight, bias).to(torch.float32)
+        return acc.mul_(multiplier).round_().add_(target.zero_point).clamp_(low, high)
+
+    return step
+
+
+def _accumulate(
+    op: WeightedOp, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
+) -> torch.Tensor:
+    if isinstance(op, Linear):
+        return F.linear(x, weight, bias)
+    top, left, bottom, right = op.padding
+    if (top, left) != (bottom, right):
+        x, top, left = F.pad(x, (left, right, top, bottom)), 0, 0
+    return F.conv2d(x, weight, bias, op.stride, (top, left), op.dilation, op.groups)
+
+
+def _add_step(qa: QParams, qb: QParams, target: QParams, limits: tuple[int, int]) -> Step:
+    """The golden's integer sum and shift, in float64: the sum is below 2^53, the shift exact."""
+    ratios = [np.float64(f32(f32(q.scale) / f32(target.scale))) for q in (qa, qb)]
+    shift = ADD_SHIFT - int(np.floor(np.log2(max(ratios))))
+    ma, mb = (int(np.rint(np.ldexp(r, shift))) for r in ratios)
+    bias = (1 << (shift - 1)) - ma * qa.zero_point - mb * qb.zero_point
+
+    def step(inputs: list[torch.Tensor]) -> torch.Tensor:
+        acc = inputs[0].double().mul_(ma).add_(inputs[1].double(), alpha=mb).add_(bias)
+        codes = acc.mul_(2.0**-shift).floor_().add_(target.zero_point).clamp_(*limits)
+        return codes.float()
+
+    return step
+
+
+def _pool_step(source: QParams, target: QParams) -> Step:
+    def step(inputs: list[torch.Tensor]) -> torch.Tensor:
+        count = inputs[0].shape[2] * inputs[0].shape[3]
+        total = inputs[0].sum((2, 3), keepdim=True, dtype=torch.float64).float()
+        m = f32(f32(f32(source.scale) / f32(target.scale)) * f32(f32(1.0) / f32(count)))
+        offset = f32(f32(target.zero_point) - f32(f32(count * source.zero_point) * m))
+        return total.mul_(float(m)).add_(float(offset)).round_().clamp_(QMIN, QMAX)
+
+    return step

@@ -1,0 +1,74 @@
+"""Pictures of a run, drawn with matplotlib where it is installed (the extra `plots`)."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from exporter.files import staged
+
+CURE = "pip install 'mnv2-export[plots]'"
+NAMED = 40  # classes whose names still fit beside a matrix
+
+
+def available() -> bool:
+    """Whether matplotlib is installed."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def draw_curve(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Loss and learning rate by update, accuracy by epoch, from the lines of metrics.jsonl."""
+    figure = _figure(9.0, 7.0)
+    train = [row for row in rows if row["kind"] == "train"]
+    val = [row for row in rows if row["kind"] == "val"]
+    loss, accuracy, lr = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1))
+    loss.plot([r["step"] for r in train], [r["loss"] for r in train], label="training")
+    loss.plot([r["step"] for r in val], [r["loss"] for r in val], "o-", label="validation")
+    loss.set_ylabel("cross-entropy")
+    for key, label in (("top1", "top-1"), ("top5", "top-5")):
+        accuracy.plot([r["step"] for r in val], [100 * r[key] for r in val], "o-", label=label)
+    for row in [r for r in val if r["best"]][-1:]:
+        accuracy.axvline(row["step"], color="0.6", linestyle=":", label=f"best, {row['top1']:.1%}")
+    accuracy.set_ylabel("validation, %")
+    lr.plot([r["step"] for r in train], [r["lr"] for r in train], color="0.4")
+    lr.set_ylabel("lr")
+    lr.set_xlabel("updates")
+    for axes in (loss, accuracy):
+        axes.legend(frameon=False)
+        axes.grid(alpha=0.3)
+    _save(figure, path)
+
+
+def draw_confusion(path: Path, counts: np.ndarray, labels: tuple[str, ...]) -> None:
+    """Shares of each true class (a row) by guess; `counts` is int64 (classes, classes)."""
+    size = min(14.0, 4.0 + 0.25 * len(labels))
+    figure = _figure(size, size)
+    axes = figure.subplots()
+    shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
+    image = axes.imshow(shares, vmin=0.0, vmax=1.0, cmap="Blues", interpolation="nearest")
+    axes.set_xlabel("guess")
+    axes.set_ylabel("true class")
+    if len(labels) <= NAMED:
+        # Matplotlib would read dollar signs as mathematics.
+        names = [label.replace("$", r"\$") for label in labels]
+        axes.set_xticks(range(len(names)), names, rotation=90)
+        axes.set_yticks(range(len(names)), names)
+    right = float(np.trace(counts)) / max(1, int(counts.sum()))
+    axes.set_title(f"{right:.1%} of {int(counts.sum()):,} right")
+    figure.colorbar(image, ax=axes, fraction=0.046, label="share of the true class")
+    _save(figure, path)
+
+
+def _figure(width: float, height: float) -> Any:
+    """Without pyplot, which would look for a screen and keep every figure."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _save(figure: Any, path: Path) -> None:
+    with staged(path) as temporary:
+        figure.savefig(temporary, dpi=110)

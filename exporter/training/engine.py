@@ -1,0 +1,241 @@
+"""The training loop: a generator of events that writes a run folder as it goes."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import math
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from exporter.checkpoints import build_model, load_checkpoint
+from exporter.errors import TrainingError
+from exporter.events import Note
+from exporter.models import MobileNetV2
+from exporter.spec import ModelSpec
+from exporter.training import run_folder
+from exporter.training.augment import Augment
+from exporter.training.events import Reported, Trained, TrainingEvent, Validated
+from exporter.training.interrupt import Interrupt
+from exporter.training.learner import Learner
+from exporter.training.loading import Batch, train_batches, val_batches
+from exporter.training.recipes import Recipe
+from exporter.training.run_folder import RunFolder
+from exporter.training.settings import Settings
+from exporter.training.sources import Splits
+from exporter.training.validation import Tally, evaluate
+
+
+@dataclass(kw_only=True)
+class Position:
+    """Where a run stands; with the learner's state all that the next update depends on."""
+
+    epoch: int = 0  # the current one, counted from 0
+    batch: int = 0  # finished updates of the current epoch
+    step: int = 0  # finished updates of the run
+    losses: list[float] = dataclasses.field(default_factory=list)  # not reported yet
+    best_epoch: int = 0  # counted from 1; 0 while there is none
+    best_top1: float = -1.0
+    best_loss: float = math.inf
+
+
+class Engine:
+    """One worker's part of a run."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        splits: Splits,
+        learner: Learner,
+        folder: RunFolder,
+        interrupt: Interrupt,
+        position: Position,
+    ) -> None:
+        self.settings, self.splits, self.learner = settings, splits, learner
+        self.folder, self.interrupt, self.at = folder, interrupt, position
+        self.world, self.plan = learner.world, learner.plan
+        self.recipe = self.plan.recipe
+        self.spec: ModelSpec = learner.model.spec
+        self.stopped = 0  # the signal that all workers agreed to stop for
+        self.fresh: list[torch.Tensor] = []  # this worker's losses, still on its device
+        self.clock, self.updates = time.perf_counter(), 0
+
+    def run(self) -> Iterator[TrainingEvent]:
+        """Train from the position to the end, or to a signal; ends in Trained."""
+        started = time.perf_counter()
+        while self.at.epoch < self.recipe.epochs and not self.stopped:
+            yield from self._epoch()
+        tally = None if self.stopped else self._best_from_disk()
+        yield Trained(
+            folder=self.folder.path,
+            epochs=self.at.epoch,
+            step=self.at.step,
+            best_epoch=self.at.best_epoch or None,
+            top1=tally.top1 if tally else None,
+            top5=tally.top5 if tally else None,
+            images=tally.images if tally else None,
+            seconds=time.perf_counter() - started,
+            signal=self.stopped or None,
+        )
+        if tally is not None and self.world.lead:
+            yield from draw(self.folder, tally, self.spec.labels)
+
+    def _epoch(self) -> Iterator[TrainingEvent]:
+        self.learner.begin(self.at.epoch)
+        self.clock, self.updates = time.perf_counter(), 0
+        with contextlib.closing(self._batches(skip=self.at.batch)) as batches:
+            while (batch := self._next(batches)) is not None:
+                loss = self.learner.update(batch, self.at.step, self.settings.seed)
+                self.fresh.append(loss)
+                self.at.step += 1
+                self.at.batch += 1
+                self.updates += 1
+                if self.at.step % self.settings.report_every == 0:
+                    yield self._report()
+                if self.at.step % self.settings.save_every == 0:
+                    self._save()
+        if self.stopped:
+            self._save()
+            return
+        if self.fresh or self.at.losses:
+            yield self._report()
+        yield self._validate()
+
+    def _batches(self, *, skip: int = 0) -> Generator[Batch, None, None]:
+        yield from train_batches(
+            self.splits.train,
+            self.spec.preprocess,
+            augmentation(self.recipe),
+            self.recipe.batch,
+            epoch=self.at.epoch,
+            seed=self.settings.seed,
+            rank=self.world.rank,
+            world=self.world.size,
+            workers=self.settings.workers or 0,
+            skip=skip,
+        )
+
+    def _next(self, batches: Iterator[Batch]) -> Batch | None:
+        """The next batch unless the epoch is over or any worker was asked to stop."""
+        batch = next(batches, None)
+        self.stopped = self.world.largest(self.interrupt.number)
+        return None if self.stopped else batch
+
+    def _settle(self) -> None:
+        """Bring losses to the CPU as means over the workers; stop all of them at a bad one."""
+        if self.fresh:
+            self.at.losses += self.world.mean(torch.stack(self.fresh).cpu()).tolist()
+            self.fresh = []
+        if not all(map(math.isfinite, self.at.losses)) or not self.learner.healthy():
+            raise TrainingError(
+                f"the loss is no longer a finite number at update {self.at.step}",
+                f"lower --lr (it was {self.plan.lr(self.at.step - 1):g}); {self._kept()}",
+            )
+
+    def _kept(self) -> str:
+        best = self.folder.path / run_folder.BEST
+        if best.exists():
+            return f"the last good checkpoint is {best}"
+        return "no epoch was finished, so there is no checkpoint yet"
+
+    def _report(self) -> Reported:
+        self._settle()
+        images = self.updates * self.recipe.batch * self.world.size
+        report = Reported(
+            step=self.at.step,
+            steps=self.plan.steps,
+            epoch=self.at.epoch + 1,
+            epochs=self.recipe.epochs,
+            loss=sum(self.at.losses) / len(self.at.losses),
+            lr=self.plan.lr(self.at.step - 1),
+            images_per_s=images / max(1e-9, time.perf_counter() - self.clock),
+        )
+        self.at.losses = []
+        self.clock, self.updates = time.perf_counter(), 0
+        self._log("train", report)
+        return report
+
+    def _validate(self) -> Validated:
+        """Evaluate the epoch's exportable weights, keep them, and move on to the next epoch."""
+        count = min(self.recipe.statistics_batches, self.plan.steps_per_epoch)
+        with contextlib.closing(self._batches()) as batches:
+            model = self.learner.exportable(itertools.islice(batches, count))
+        tally = self._evaluate_with(model)
+        at = self.at
+        best = (tally.top1, -tally.loss) > (at.best_top1, -at.best_loss)
+        at.epoch, at.batch = at.epoch + 1, 0
+        if best:
+            at.best_epoch, at.best_top1, at.best_loss = at.epoch, tally.top1, tally.loss
+        if self.world.lead:
+            for name in (run_folder.BEST, run_folder.LAST) if best else (run_folder.LAST,):
+                self.folder.save_weights(name, model)
+        event = Validated(
+            epoch=at.epoch,
+            epochs=self.recipe.epochs,
+            step=at.step,
+            loss=tally.loss,
+            top1=tally.top1,
+            top5=tally.top5,
+            images=tally.images,
+            best=best,
+        )
+        self._log("val", event)
+        self._save()
+        return event
+
+    def _evaluate_with(self, model: MobileNetV2) -> Tally:
+        batches = val_batches(
+            self.splits.val,
+            self.spec.preprocess,
+            self.recipe.batch,
+            rank=self.world.rank,
+            world=self.world.size,
+            workers=self.settings.workers or 0,
+        )
+        return evaluate(model, batches, self.world, self.learner.precision)
+
+    def _best_from_disk(self) -> Tally:
+        """What the file that will be built from gives, rather than what memory gave."""
+        self.world.wait()
+        found = load_checkpoint(self.folder.path / run_folder.BEST)
+        model = build_model(found).to(self.world.device)
+        return self._evaluate_with(model)
+
+    def _save(self) -> None:
+        """Weights that are no longer finite never take the place of good ones."""
+        self._settle()
+        self.world.copy_buffers(self.learner.model)
+        if self.world.lead:
+            position = dataclasses.asdict(self.at)
+            self.folder.save_state({**self.learner.state(), "position": position})
+
+    def _log(self, kind: str, event: Reported | Validated) -> None:
+        if self.world.lead:
+            self.folder.append({"kind": kind, **dataclasses.asdict(event)})
+
+
+def augmentation(recipe: Recipe) -> Augment:
+    """The random views that a recipe trains on."""
+    return Augment(
+        scale=recipe.crop_area,
+        flip=recipe.flip,
+        brightness=recipe.color,
+        contrast=recipe.color,
+        saturation=recipe.color,
+    )
+
+
+def draw(folder: RunFolder, tally: Tally, labels: tuple[str, ...]) -> Iterator[Note]:
+    """The curve and the confusion matrix, or a note on what they need."""
+    from exporter.training import curves
+
+    if not curves.available():
+        yield Note(text=f"no curve.png and confusion.png: {curves.CURE}")
+        return
+    curves.draw_curve(folder.path / "curve.png", folder.metrics())
+    curves.draw_confusion(folder.path / "confusion.png", tally.confusion.numpy(), labels)

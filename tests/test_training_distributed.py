@@ -1,0 +1,106 @@
+"""Two processes on gloo: the same model on each, and every image counted once."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from training_data import SMALL, colors
+
+from exporter.checkpoints import load_checkpoint
+from exporter.training.run_folder import RunFolder
+
+TESTS = Path(__file__).parent
+
+
+def launch(arguments: list[str], cwd: Path) -> None:
+    """Two ranks of a command, without the launcher's own start-up."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    shared = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "OMP_NUM_THREADS": "1",
+    }
+    processes = [
+        subprocess.Popen(
+            [sys.executable, *arguments],
+            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            cwd=cwd,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        said = [process.communicate(timeout=120) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], said
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
+    folder = tmp_path_factory.mktemp("workers")
+    data = colors(folder / "data")
+    launch([str(TESTS / "training_worker.py"), str(data), str(folder)], folder)
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+
+
+def test_replicas_are_equal(records: list[dict]) -> None:
+    """To the last bit, with other images on each: weights, their average, measured statistics."""
+    first, second = records
+    assert first["model"] == second["model"]
+    assert first["average"] == second["average"]
+    assert first["losses"] != second["losses"]
+    assert not set(first["trained_on"]) & set(second["trained_on"])
+
+
+def test_the_shared_evaluation_is_complete(records: list[dict]) -> None:
+    """Each image on one worker, and sums equal to those of a worker that saw all of them."""
+    seen = [index for record in records for index in record["evaluated"]]
+    assert sorted(seen) == list(range(records[0]["images"]))
+    for record in records:
+        assert record["confusion"] == record["confusion_alone"]
+        assert record["loss"] == pytest.approx(record["loss_alone"], rel=1e-5)
+        assert sum(map(sum, record["confusion"])) == record["images"]
+
+
+def test_workers_agree(records: list[dict]) -> None:
+    assert [record["stop"] for record in records] == [15, 15]
+    assert [record["said"] for record in records] == ["rank 0", "rank 0"]
+
+
+@pytest.mark.slow
+def test_torchrun_is_the_same_command(tmp_path: Path) -> None:
+    """`torchrun -m exporter train`: one folder, one document, the lead's word."""
+    data = colors(tmp_path / "data")
+    options = [str(data), *SMALL, "--batch", "4", "--epochs", "1", "--json"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    done = subprocess.run(
+        [*torchrun, "-m", "exporter", "train", *options],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["run"]["best_epoch"] == 1
+    folder = tmp_path / "runs" / "latest"
+    assert load_checkpoint(folder / "best.safetensors").spec.classes == 3
+    assert json.loads((folder / "run.json").read_text())["workers"] == 2
+    rows = RunFolder(folder).metrics()
+    assert [row["kind"] for row in rows].count("val") == 1
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["finetune-1", "latest"]
