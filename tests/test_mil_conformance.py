@@ -96,5 +96,5 @@ def test_the_evaluator_passes_coremltools_own_tests() -> None:
     record = run("prediction", ["-k", " or ".join(f"Test{name}" for name in CLASSES)], EVERY)
     assert record["failures"] == []
     assert record["unexplained"] == {}
-    assert record["outcomes"]["predicted"] >= 250  # 305 as of coremltools 9.0
+    assert record["outcomes"]["predicted"] >= 250  # about 300 with coremltools 9.0
     assert OPERATIONS - set(record["operations"]) == set()
