@@ -1,13 +1,17 @@
-"""What each step of quantization is worth: `python benchmarks/qat.py`, about three minutes.
+"""What each step of quantization is worth, run as `.pte`: `python benchmarks/qat.py`, minutes.
 
 On the demo every seed draws other calibration pictures and another order of training. Training and
 its guard see drawing styles that the float model was trained on; the table is of a style that
-nobody saw. Intervals (95 %) are of the mean over the seeds, over the choice of test pictures, and
-of the difference to float on the same pictures, which is much surer than the share itself.
+nobody saw. `--checkpoint FILE --calibration DIR --held-out DIR` measures another model on photos
+without labels (`benchmarks/photos.py` makes both folders); there every seed is another order of
+training, and the guard's photos are split off the calibration folder.
 
-`--checkpoint FILE --calibration PHOTOS` measures another model, with no labels. There is no float
-row of "as many steps": what blocks learn is the float model's own output, so in float there is
-nothing to learn, the loss is zero from the start.
+A row is one stage's graph with the means over the seeds, written by the android target and executed
+by ExecuTorch. Fewer bits of weight are a narrower range of int8 codes, which runs unchanged; fewer
+bits of activation run in the integer simulation only. Shares have Wilson's 95 % interval over the
+choice of test pictures; the difference to float is of the same pictures, so it is much surer. There
+is no float row of "as many steps": what blocks learn is the float model's own output, so in float
+there is nothing to learn, the loss is zero from the start.
 """
 
 from __future__ import annotations
@@ -15,23 +19,22 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Generator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from qat_rows import FLOAT, Row, Task, float_logits, interval, print_table
 
-from exporter import demo, golden
+from exporter import demo
 from exporter.checkpoints import build_model, load_checkpoint
-from exporter.data import CALIBRATION_COUNT, HOLDOUT_COUNT, load_image_set
+from exporter.data import CALIBRATION_COUNT, HOLDOUT_COUNT, find_images, load_image_set
+from exporter.errors import DataError, ExportError
+from exporter.files import sha256
 from exporter.fold import fold
 from exporter.graph import QuantizedGraph
-from exporter.metrics import quality
-from exporter.preprocess import normalize
-from exporter.quantize.integer_network import IntegerNetwork
-from exporter.quantize.settings import Bits, QatSettings
-from exporter.quantize.stages import CORRECTED, RANGES, TRAINED, Refined, refine
+from exporter.preprocess import normalize, read_image, to_pixels
+from exporter.quantize.settings import Bits
+from exporter.quantize.stages import TRAINED
 
 SETTINGS = {
     "W8A8": Bits(),
@@ -39,142 +42,75 @@ SETTINGS = {
     "W4A8": Bits(weights=4),
     "W8A4": Bits(activations=4),
 }
-Z = 1.96  # two-sided 95 %
+FEWEST_SEEDS = 3
+FEWEST_TEST_PHOTOS = 250
 MAX_LOSS_POINTS = 0.3  # of top-1 at W8A8 against float
 MIN_SQNR_DB, MIN_AGREEMENT = 29.5, 0.92  # of a real model at W8A8
-MAX_SECONDS = 600.0  # of the whole run on the demo
+MAX_SECONDS = 900.0  # of the whole run on the demo
 
 
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """A model, what one seed trains with, and what all are judged on."""
-
-    graph: QuantizedGraph
-    images: np.ndarray
-    guard: np.ndarray  # decides which stage is kept
-    test: np.ndarray
-    labels: np.ndarray | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One stage with one seed, on the test pictures."""
-
-    sqnr_db: float
-    agreement: float
-    right: np.ndarray | None  # bool (n,)
-    seconds: float
-    kept: bool
-
-
-def demo_task(graph: QuantizedGraph, seed: int) -> Task:
-    """The embedded pictures; the seed draws those of the training styles."""
+def demo_tasks(graph: QuantizedGraph, seeds: int) -> list[Task]:
+    """The embedded pictures; each seed draws those of the training styles."""
     contract = graph.spec.preprocess
-    drawn = demo.calibration_images(CALIBRATION_COUNT + HOLDOUT_COUNT, seed)
     pixels, labels = demo.unseen_images()
-    seen = normalize(drawn, contract)
-    return Task(
-        graph=graph,
-        images=seen[:CALIBRATION_COUNT],
-        guard=seen[CALIBRATION_COUNT:],
-        test=normalize(pixels, contract),
-        labels=labels,
-    )
-
-
-def photo_task(graph: QuantizedGraph, photos: Path) -> Task:
-    """Photos without labels; the held-out ones serve the guard and the table alike."""
-    images = load_image_set([photos], graph.spec.preprocess)
-    held = normalize(images.holdout, graph.spec.preprocess)
-    seen = normalize(images.calibration, graph.spec.preprocess)
-    return Task(graph=graph, images=seen, guard=held, test=held, labels=None)
-
-
-def stages(task: Task, settings: QatSettings) -> dict[str, Row]:
-    """Every stage's graph on the test pictures, kept or not."""
-    started = time.perf_counter()
-    refined = finished(refine(task.graph, task.images, task.guard, settings))
-    seconds = time.perf_counter() - started
-    kept = {stage.name: stage.kept for stage in refined.record.stages}
-    rows = {}
-    for name, graph in refined.offered.items():
-        logits = IntegerNetwork(graph, settings.bits.code_limits(graph))(task.test)
-        figures = quality(golden.run(task.graph, task.test), logits)
-        rows[name] = Row(
-            sqnr_db=figures.sqnr_db,
-            agreement=figures.top1_agreement,
-            right=None if task.labels is None else logits.argmax(1) == task.labels,
-            kept=kept[name],
-            seconds=seconds,
+    test = normalize(pixels, contract)
+    reference = float_logits(graph, test)
+    tasks = []
+    for seed in range(seeds):
+        seen = normalize(demo.calibration_images(CALIBRATION_COUNT + HOLDOUT_COUNT, seed), contract)
+        tasks.append(
+            Task(
+                graph=graph,
+                images=seen[:CALIBRATION_COUNT],
+                guard=seen[CALIBRATION_COUNT:],
+                test=test,
+                reference=reference,
+                labels=labels,
+            )
         )
-    return rows
+    return tasks
 
 
-def finished(refining: Generator[object, None, Refined]) -> Refined:
-    """Run training to its end."""
-    while True:
-        try:
-            next(refining)
-        except StopIteration as end:
-            return end.value
+def photo_tasks(graph: QuantizedGraph, photos: Path, held_out: Path, seeds: int) -> list[Task]:
+    """Photos without labels; raises DataError where the folders are few photos or share one."""
+    contract = graph.spec.preprocess
+    files = find_images([held_out])
+    known = {sha256(file) for file in find_images([photos])}
+    shared = next((file for file in files if sha256(file) in known), None)
+    if shared is not None:
+        raise DataError(f"{shared}: is in {photos} too", "hold out photos that calibrate nothing")
+    if len(files) < FEWEST_TEST_PHOTOS:
+        raise DataError(
+            f"{held_out}: {len(files)} photos tell too little about agreement",
+            f"hold out at least {FEWEST_TEST_PHOTOS}, see benchmarks/photos.py",
+        )
+    test = normalize(np.stack([to_pixels(read_image(file), contract) for file in files]), contract)
+    images = load_image_set([photos], contract)
+    task = Task(
+        graph=graph,
+        images=normalize(images.calibration, contract),
+        guard=normalize(images.holdout, contract),
+        test=test,
+        reference=float_logits(graph, test),
+        labels=None,
+    )
+    return [task] * seeds
 
 
-def interval(values: np.ndarray) -> tuple[float, float]:
-    """Mean and 95 % half width of per-picture values, in percentage points."""
-    return 100 * float(values.mean()), 100 * Z * float(values.std(ddof=1)) / len(values) ** 0.5
-
-
-def line(bits: str, name: str, rows: list[Row], float_right: np.ndarray | None) -> str:
-    """One line of the table: means over the seeds."""
-    ratio, spread = np.mean([r.sqnr_db for r in rows]), np.ptp([r.sqnr_db for r in rows])
-    text = f"{bits} | {name:15} | {ratio:5.2f} ({spread:.2f}) | "
-    text += f"{np.mean([r.agreement for r in rows]):6.1%} | "
-    rights = [r.right for r in rows if r.right is not None]
-    if rights and float_right is not None:
-        mean = np.mean(rights, axis=0)
-        share, half = interval(mean)
-        points, error = interval(mean - float_right)
-        text += f"{share:4.1f} +- {half:.1f} | {points:+.2f} +- {error:.2f} | "
-    kept = f"{sum(r.kept for r in rows)} of {len(rows)}"
-    return text + f"{kept} | {np.mean([r.seconds for r in rows]) if name == TRAINED else 0:4.0f}"
-
-
-def measure(tasks: list[Task], chosen: list[str]) -> dict[tuple[str, str], list[Row]]:
-    """Print the table; returns every row's seeds."""
-    labels = tasks[0].labels
-    float_right = None
-    header = "bits | stage | SQNR dB (spread) | agreement"
-    if labels is not None:
-        float_right = golden.run(tasks[0].graph, tasks[0].test).argmax(1) == labels
-        share, half = interval(float_right.astype(float))
-        print(f"float top-1 {share:.1f} +- {half:.1f} on {len(labels)} pictures")
-        header += " | top-1 | minus float, points"
-    print(f"{header} | kept | seconds for all stages", flush=True)
-    table: dict[tuple[str, str], list[Row]] = {}
-    for bits in chosen:
-        seeds = [
-            stages(task, QatSettings(bits=SETTINGS[bits], seed=seed))
-            for seed, task in enumerate(tasks)
-        ]
-        for name in (RANGES, CORRECTED, TRAINED):
-            table[bits, name] = [rows[name] for rows in seeds]
-            print(line(bits, name, table[bits, name], float_right), flush=True)
-    return table
-
-
-def verdict(rows: list[Row], float_right: np.ndarray | None, seconds: float) -> list[str]:
+def verdict(table: dict[tuple[str, str], list[Row]], seconds: float, labeled: bool) -> list[str]:
     """What of the goals at W8A8 was missed."""
+    rows = table["W8A8", TRAINED]
     missed = []
-    if float_right is None:
+    if not labeled:
         ratio = float(np.mean([r.sqnr_db for r in rows]))
-        agreement = float(np.mean([r.agreement for r in rows]))
+        agreement = float(np.mean([r.agrees.mean() for r in rows]))
         if ratio < MIN_SQNR_DB:
             missed.append(f"W8A8: {ratio:.2f} dB, below {MIN_SQNR_DB}")
         if agreement < MIN_AGREEMENT:
             missed.append(f"W8A8: {agreement:.1%} agreement, below {MIN_AGREEMENT:.0%}")
         return missed
-    rights = [r.right for r in rows if r.right is not None]
-    points, _ = interval(np.mean(rights, axis=0) - float_right)
+    (reference,) = table[FLOAT, FLOAT]
+    points, _ = interval(np.mean([r.hits for r in rows], axis=0) - reference.hits)
     if points < -MAX_LOSS_POINTS:
         missed.append(f"W8A8 loses {-points:.2f} points of top-1, more than {MAX_LOSS_POINTS}")
     if seconds > MAX_SECONDS:
@@ -182,28 +118,48 @@ def verdict(rows: list[Row], float_right: np.ndarray | None, seconds: float) -> 
     return missed
 
 
-def main() -> int:
-    """Print the table and what of the goals was missed."""
+def parse() -> argparse.Namespace:
+    """The command line; ends the process where options do not fit together."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--calibration", type=Path, help="photos, with --checkpoint")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--held-out", type=Path, help="photos for the table, with --checkpoint")
+    parser.add_argument("--seeds", type=int, default=FEWEST_SEEDS)
     parser.add_argument("--bits", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    given = [arguments.checkpoint, arguments.calibration, arguments.held_out]
+    if any(given) != all(given):
+        parser.error("--checkpoint, --calibration and --held-out go together")
+    if arguments.seeds < FEWEST_SEEDS:
+        parser.error(f"--seeds: at least {FEWEST_SEEDS}, or the spread means nothing")
+    return arguments
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the table and what of the goals was missed."""
     graph = fold(build_model(load_checkpoint(arguments.checkpoint or demo.CHECKPOINT)))
-    if arguments.checkpoint is None:
-        tasks = [demo_task(graph, seed) for seed in range(arguments.seeds)]
-    else:
-        tasks = [photo_task(graph, arguments.calibration)] * arguments.seeds
     started = time.perf_counter()
-    table = measure(tasks, arguments.bits)
+    if arguments.checkpoint is None:
+        tasks = demo_tasks(graph, arguments.seeds)
+    else:
+        tasks = photo_tasks(graph, arguments.calibration, arguments.held_out, arguments.seeds)
+    table = print_table(tasks, {name: SETTINGS[name] for name in arguments.bits})
     seconds = time.perf_counter() - started
-    first, labels = tasks[0], tasks[0].labels
-    right = None if labels is None else golden.run(graph, first.test).argmax(1) == labels
-    missed = verdict(table["W8A8", TRAINED], right, seconds) if "W8A8" in arguments.bits else []
+    judged = "W8A8" in arguments.bits
+    missed = verdict(table, seconds, tasks[0].labels is not None) if judged else []
     print("\n".join([f"{seconds:.0f} s", *missed]))
     return int(bool(missed))
+
+
+def main() -> int:
+    """Run on one thread; a failure that the user can act on is one line."""
+    arguments = parse()
+    torch.set_num_threads(1)
+    try:
+        return run(arguments)
+    except ExportError as error:
+        print(f"{error.message}: {error.hint}", file=sys.stderr)
+        return error.exit_code
 
 
 if __name__ == "__main__":

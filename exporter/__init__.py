@@ -2,17 +2,17 @@
 
     checkpoints/   torchvision, timm, Keras, safetensors, own  ->  ModelSpec and state dict
     models/        MobileNetV2 as a PyTorch module
-    training/      labeled images -> a checkpoint; recipes, one device or many
+    training/      labeled images -> a checkpoint, float or int8; recipes, one device or many
     fold           batch norm folded: the float QuantizedGraph
-    quantize/      calibration images  ->  the int8 QuantizedGraph
+    quantize/      calibration images  ->  the int8 QuantizedGraph; quantizing is where builds do it
     graph          the dozen operations that golden and targets share; validate, graph_file
     golden         the integer-exact reference
     pipeline       graph -> each target -> written, reloaded from disk, compared
     parity         same, drifted or not run; quality against float
     manifest       what was built and how it was proved
     verify         the same proofs again, from what is on disk
-    training/      labeled images, whatever they lie in, as the batches of a training step
-    accuracy       top-1 and top-5 of what was built, and the difference from float; intervals
+    accuracy       top-1 and top-5 of what was built, and the difference from float; intervals,
+                   worst (classes) and labeled_images
     evaluation     one Core ML package by itself, whoever wrote it; photos makes pictures fit it
 
 The names below are what `from exporter import ...` offers; each is loaded when first used, so that

@@ -16,7 +16,6 @@ import numpy as np
 from exporter import golden
 from exporter.errors import (
     ArtifactError,
-    DataError,
     ExportError,
     MissingDependencyError,
     UnsupportedError,
@@ -25,13 +24,14 @@ from exporter.graph import QuantizedGraph
 from exporter.graph_file import load_graph
 from exporter.inspection import inspect
 from exporter.intervals import Interval, Paired, paired, wilson
+from exporter.labeled_images import evenly_chosen, labeled_images
 from exporter.manifest import FILE_NAME, Manifest, read_manifest
 from exporter.preprocess import normalize
 from exporter.spec import ModelSpec, Precision
 from exporter.target import CannotRunError, Runner, Target
 from exporter.threads import one_thread
 from exporter.training.loading import source_pixels
-from exporter.training.sources import ImageSource, open_source
+from exporter.worst import NO_GUESS, WorstClass, worst_classes
 
 BATCH = 16
 TOP = 5
@@ -60,6 +60,7 @@ class Evaluation:
     of: int  # images of the data set; more than `images` under a limit
     classes: int  # that occur among the images
     scores: tuple[Score, ...]  # the float model first where there is one
+    worst: tuple[WorstClass, ...] = ()  # by the first model that ran; empty unless asked for
     notes: tuple[str, ...] = ()
 
 
@@ -77,7 +78,7 @@ class _Subject:
 
     path: str
     run: Runner | _Golden
-    hits: list[np.ndarray] = field(default_factory=list)  # bool (n, 5): right at each guess
+    guesses: list[np.ndarray] = field(default_factory=list)  # int (n, 5), the best first
     seconds: list[float] = field(default_factory=list)
 
 
@@ -100,31 +101,37 @@ class _Models:
 
 
 def evaluate(
-    path: Path, data: Path, targets: Mapping[str, Target], limit: int | None = None
+    path: Path,
+    data: Path,
+    targets: Mapping[str, Target],
+    limit: int | None = None,
+    worst: int = 0,
 ) -> Iterator[Seen | Evaluation]:
     """Top-1 and top-5 of a build directory's models, or of one artifact; the last is the result.
 
-    `limit` takes images evenly from the whole set. Raises ArtifactError when the models cannot be
-    found and DataError when the images cannot be used; an artifact that does not run is a Score
-    that says why.
+    `limit` takes images evenly from the whole set, `worst` asks for so many classes. Raises
+    ArtifactError when the models cannot be found and DataError when the images cannot be used; an
+    artifact that does not run is a Score that says why.
     """
     with one_thread():
         models = _models(path, targets)
-        source = _source(data, models.spec)
-        chosen = _chosen(len(source), limit)
+        source = labeled_images(data, models.spec)
+        chosen = evenly_chosen(len(source), limit)
         labels = np.array([source.target(i) for i in chosen])
         for start in range(0, len(chosen), BATCH):
             part = chosen[start : start + BATCH]
             pixels = [source_pixels(source, i, models.spec.preprocess) for i in part]
             images = normalize(np.stack(pixels), models.spec.preprocess)
-            _answer(models, images, labels[start : start + BATCH])
+            _answer(models, images)
             yield Seen(images=start + len(part), of=len(chosen))
+        guesses = {s.path: np.concatenate(s.guesses) for s in models.subjects}
         yield Evaluation(
             data=str(data),
             images=len(chosen),
             of=len(source),
             classes=len(set(labels.tolist())),
-            scores=_scores(models),
+            scores=_scores(models, guesses, labels),
+            worst=_worst(models.spec, guesses, labels, worst),
             notes=source.notes,
         )
 
@@ -209,49 +216,34 @@ def _silent(path: str, error: Exception) -> Score:
     return Score(path=path, reason=reason, failed=failed)
 
 
-def _source(data: Path, spec: ModelSpec) -> ImageSource:
-    source = open_source(data, spec.labels or None)
-    if len(source.labels) != spec.classes:
-        raise DataError(
-            f"{data}: {len(source.labels)} classes for a model of {spec.classes}, "
-            "which came without labels to match them by",
-            "build with --labels, or pass data of every class",
-        )
-    return source
-
-
-def _chosen(count: int, limit: int | None) -> list[int]:
-    if limit is None or limit >= count:
-        return list(range(count))
-    return [i * count // limit for i in range(limit)]
-
-
-def _answer(models: _Models, images: np.ndarray, labels: np.ndarray) -> None:
+def _answer(models: _Models, images: np.ndarray) -> None:
     """One batch through every model; one that breaks is left out from here on."""
     for subject in tuple(models.subjects):
         started = time.perf_counter()
         try:
             logits = subject.run(images)
-            hits = _hits(logits, labels, models.spec.classes)
+            guesses = _guesses(logits, len(images), models.spec.classes)
         except Exception as error:  # the others still have something to say
             models.subjects.remove(subject)
             models.silent[subject.path] = _silent(subject.path, error)
         else:
             subject.seconds.append(time.perf_counter() - started)
-            subject.hits.append(hits)
+            subject.guesses.append(guesses)
 
 
-def _hits(logits: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-    """Whether each of the first guesses is right; a logit that is no number is never one."""
-    if logits.shape != (len(labels), classes):
-        raise ArtifactError(f"gives logits {logits.shape} for {len(labels)} images of {classes}")
+def _guesses(logits: np.ndarray, images: int, classes: int) -> np.ndarray:
+    """The likeliest classes of each image; a logit that is no number is no guess."""
+    if logits.shape != (images, classes):
+        raise ArtifactError(f"gives logits {logits.shape} for {images} images of {classes}")
     order = np.argsort(-np.nan_to_num(logits, nan=-np.inf), axis=1, kind="stable")[:, :TOP]
     numbers = np.isfinite(np.take_along_axis(logits, order, axis=1))
-    return np.asarray((order == labels[:, None]) & numbers)
+    return np.where(numbers, order, NO_GUESS)
 
 
-def _scores(models: _Models) -> tuple[Score, ...]:
-    right = {s.path: np.concatenate(s.hits) for s in models.subjects}
+def _scores(
+    models: _Models, guesses: Mapping[str, np.ndarray], labels: np.ndarray
+) -> tuple[Score, ...]:
+    right = {path: answers == labels[:, None] for path, answers in guesses.items()}
     seconds = {s.path: sum(s.seconds) for s in models.subjects}
     reference = right.get(FLOAT)
     scores = []
@@ -273,3 +265,13 @@ def _scores(models: _Models) -> tuple[Score, ...]:
             )
         )
     return tuple(scores)
+
+
+def _worst(
+    spec: ModelSpec, guesses: Mapping[str, np.ndarray], labels: np.ndarray, count: int
+) -> tuple[WorstClass, ...]:
+    """By the float model where it ran, as it is the first."""
+    if not (count and guesses):
+        return ()
+    first = {path: answers[:, 0] for path, answers in guesses.items()}
+    return worst_classes(first, labels, spec, count)

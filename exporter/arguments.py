@@ -79,6 +79,14 @@ Limit = Annotated[
     int | None,
     typer.Option(min=1, help="At most so many images, evenly chosen.", show_default=False),
 ]
+Worst = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Show so many classes too: the lowest top-1 of the float model.",
+        show_default=False,
+    ),
+]
 Package = Annotated[Path, typer.Argument(help="A .mlpackage, or a .pte that holds one.")]
 Files = Annotated[
     list[str],

@@ -1,7 +1,7 @@
 """Everything that can go wrong for a user, one class per failure.
 
 Each class has its own exit code (the table in the README is tested against this file). A message
-says what is wrong and where; `hint` says what to do next. Only `cli.py` turns them into an exit.
+says what is wrong and where; `hint` says what to do next. `session.py` makes an exit of them.
 """
 
 

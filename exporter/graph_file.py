@@ -24,13 +24,7 @@ OPS: dict[str, type] = {op.__name__: op for op in get_args(Op)}
 
 def save_graph(graph: QuantizedGraph, path: Path) -> None:
     """Write `path` atomically; equal graphs give equal bytes."""
-    arrays: dict[str, np.ndarray] = {}
-    header = {
-        "format_version": FORMAT_VERSION,
-        "spec": graph.spec.to_json(),
-        "tensors": [_tensor_to_json(t) for t in graph.tensors.values()],
-        "ops": [_op_to_json(op, arrays) for op in graph.ops],
-    }
+    header, arrays = pack(graph)
     text = json.dumps(header, sort_keys=True, separators=(",", ":"))
     write_atomic(path, save(arrays, metadata={METADATA_KEY: text}))
 
@@ -43,7 +37,28 @@ def load_graph(path: Path) -> QuantizedGraph:
             if text is None:
                 raise ArtifactError(f"{path}: a safetensors file, but not a graph of this tool")
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        header = json.loads(text)
+        return unpack(json.loads(text), arrays, path)
+    except FileNotFoundError:
+        raise ArtifactError(f"{path}: no such file") from None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ArtifactError(f"{path}: damaged graph file ({error})", "build again") from None
+
+
+def pack(graph: QuantizedGraph) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The structure as plain values for JSON, and the arrays by name."""
+    arrays: dict[str, np.ndarray] = {}
+    header = {
+        "format_version": FORMAT_VERSION,
+        "spec": graph.spec.to_json(),
+        "tensors": [_tensor_to_json(t) for t in graph.tensors.values()],
+        "ops": [_op_to_json(op, arrays) for op in graph.ops],
+    }
+    return header, arrays
+
+
+def unpack(header: dict[str, Any], arrays: dict[str, np.ndarray], path: Path) -> QuantizedGraph:
+    """The inverse of `pack`, validated; raises ArtifactError, naming the file it is from."""
+    try:
         if header["format_version"] != FORMAT_VERSION:
             raise ArtifactError(
                 f"{path}: graph format {header['format_version']}, this version reads "
@@ -56,9 +71,7 @@ def load_graph(path: Path) -> QuantizedGraph:
             tensors={t["name"]: _tensor_from_json(t) for t in header["tensors"]},
         )
         validate(graph)
-    except FileNotFoundError:
-        raise ArtifactError(f"{path}: no such file") from None
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"{path}: damaged graph file ({error})", "build again") from None
     except ArtifactError:
         raise

@@ -21,6 +21,7 @@ from exporter.spec import ModelSpec, Precision
 from exporter.verdicts import (
     Accuracy,
     Gate,
+    Metric,
     Outcome,
     Pair,
     Parity,
@@ -182,7 +183,8 @@ def _from_json(data: dict[str, Any]) -> Manifest:
     fields["failures"] = tuple(_record(Failure, f) for f in data["failures"])
     fields["pairs"] = tuple(_record(Pair, p) for p in data["pairs"])
     fields["float_accuracy"] = _optional(Accuracy, data["float_accuracy"])
-    fields["quantization"] = _quantization(data.get("quantization"))  # absent before 0.2
+    trained = data.get("quantization")  # absent before 0.2
+    fields["quantization"] = None if trained is None else quantization_from_json(trained)
     return Manifest(**fields)
 
 
@@ -201,13 +203,19 @@ def _parity(data: dict[str, Any]) -> Parity:
     return dataclasses.replace(parity, gates=gates)
 
 
-def _quantization(data: dict[str, Any] | None) -> Quantization | None:
-    if data is None:
-        return None
-    stages = [{**stage, "quality": Quality(**stage["quality"])} for stage in data["stages"]]
-    return Quantization(
-        stages=tuple(QuantizationStage(**stage) for stage in stages), settings=data["settings"]
+def quantization_from_json(data: dict[str, Any]) -> Quantization:
+    """What `dataclasses.asdict` made of a Quantization, through JSON."""
+    stages = tuple(
+        QuantizationStage(
+            name=stage["name"],
+            quality=Quality(**stage["quality"]),
+            kept=stage["kept"],
+            accuracy=_optional(Accuracy, stage.get("accuracy")),
+        )
+        for stage in data["stages"]
     )
+    metric = Metric(data.get("metric", Metric.SQNR))  # absent before 0.2
+    return Quantization(stages=stages, settings=data["settings"], metric=metric)
 
 
 def _optional(kind: type, data: dict[str, Any] | None) -> Any:

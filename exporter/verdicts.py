@@ -102,13 +102,28 @@ class Accuracy:
     top5: float
 
 
+class Metric(StrEnum):
+    """What a stage of quantization has to raise on held-out images to be kept."""
+
+    SQNR = "sqnr_db"
+    TOP1 = "top1"
+
+
 @dataclass(frozen=True, kw_only=True)
 class QuantizationStage:
     """One step towards the integers, measured on held-out images."""
 
     name: str
     quality: Quality
-    kept: bool  # nearer to the float model (SQNR) than what was kept before it
+    kept: bool  # better by the metric than what was kept before it
+    accuracy: Accuracy | None = None  # where the images have labels
+
+    def rank(self, metric: Metric) -> tuple[float, ...]:
+        """What stages are compared by; of equally many right guesses SQNR decides."""
+        if metric is Metric.SQNR:
+            return (self.quality.sqnr_db,)
+        assert self.accuracy is not None, "top-1 needs labels"
+        return (self.accuracy.top1, self.quality.sqnr_db)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +132,7 @@ class Quantization:
 
     stages: tuple[QuantizationStage, ...]
     settings: dict[str, Any] = field(default_factory=dict)
+    metric: Metric = Metric.SQNR
 
     @property
     def winner(self) -> QuantizationStage:
@@ -125,13 +141,22 @@ class Quantization:
 
     @property
     def runner_up(self) -> QuantizationStage | None:
-        """The nearest to the float model of the others."""
+        """The best of the others."""
         others = [stage for stage in self.stages if stage is not self.winner]
-        return max(others, key=lambda stage: stage.quality.sqnr_db, default=None)
+        return max(others, key=lambda stage: stage.rank(self.metric), default=None)
 
-    @property
-    def gain_db(self) -> float:
-        """How much nearer to the float model the winner is than the runner-up."""
-        if self.runner_up is None:
-            return 0.0
-        return self.winner.quality.sqnr_db - self.runner_up.quality.sqnr_db
+    def told(self) -> str:
+        """Which stage won and by how much, for a person."""
+        won, second = self.winner, self.runner_up
+        figures = f"{won.quality.sqnr_db:.1f} dB SQNR to float"
+        lead = ""
+        if second is not None and self.metric is Metric.SQNR:
+            lead = f"{won.quality.sqnr_db - second.quality.sqnr_db:.1f} more than {second.name}; "
+        text = f"{won.name} won: {figures}, {lead}{won.quality.top1_agreement:.1%} top-1 agreement"
+        if won.accuracy is None:
+            return text
+        text += f", top-1 {won.accuracy.top1:.1%}"
+        if self.metric is Metric.SQNR or second is None or second.accuracy is None:
+            return text
+        points = 100 * (won.accuracy.top1 - second.accuracy.top1)
+        return f"{text}, {points:.1f} points more than {second.name}"

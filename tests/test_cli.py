@@ -178,6 +178,9 @@ BAD_INPUT = {
     "unknown suffix": (["inspect", "{text}"], 9, "known suffixes"),
     "missing artifact": (["predict", "nothing.onnx", "cat.jpg"], 9, "no such file"),
     "tiny resolution": (["describe", "--resolution", "16"], 5, "16 px"),
+    "build of a tiny resolution": (["build", "--resolution", "16"], 5, "16 px is outside 32..2048"),
+    "build of no resolution": (["build", "--resolution", "0"], 5, "0 px is outside 32..2048"),
+    "build of a huge resolution": (["build", "--resolution", "4096"], 5, "outside 32..2048"),
     "zero width": (["describe", "--width", "0"], 5, "width"),
 }
 

@@ -7,10 +7,17 @@ from graphs import make_graphs, make_spec, random_model, sample_images
 
 from exporter import golden
 from exporter.fold import fold
-from exporter.graph import RELU6, Conv, Linear
+from exporter.graph import RELU6, Add, Conv, Linear
 from exporter.metrics import sqnr_db
 from exporter.preprocess import normalize
 from exporter.quantize import quantize
+from exporter.quantize.equalize import (
+    LARGEST_GAIN,
+    channel_ranges,
+    equalize,
+    gains_of,
+    streams,
+)
 from exporter.quantize.fake_quant import FusedNetwork, Mode
 from exporter.quantize.ranges import TIE_MARGIN, affine_qparams, calibrate, image_qparams
 from exporter.quantize.to_graph import to_graph
@@ -104,6 +111,53 @@ def test_bias_correction_brings_int8_nearer_to_float() -> None:
     assert after > before + 1.0
 
 
+def test_equalized_streams_are_the_same_model() -> None:
+    folded, _ = make_graphs()
+    images = sample_images(folded.spec, 8, seed=1)
+    equal = equalize(folded, images)
+    held = sample_images(folded.spec, 4, seed=2)
+    assert sqnr_db(golden.run(folded, held), golden.run(equal, held)) > 100.0
+    assert equal.tensors == folded.tensors
+
+
+def test_streams_are_linear_and_tied_by_their_sums() -> None:
+    """One per resolution stage and projection; nothing that a clamp or the classifier reads."""
+    folded, _ = make_graphs()
+    found = streams(folded)
+    ops = {op.output: op for op in folded.ops}
+    for stream in found:
+        assert all(isinstance(ops[n], Add) or ops[n].clamp is None for n in stream)
+    tied = {name: stream for stream in found for name in stream}
+    sums = [op for op in folded.ops if isinstance(op, Add)]
+    assert sums
+    for op in sums:
+        assert tied[op.a] is tied[op.b] is tied[op.output]
+    assert folded.input.name not in tied
+    assert "classifier" not in tied
+
+
+def test_equalizing_brings_channels_half_way_to_the_largest() -> None:
+    folded, _ = make_graphs()
+    images = sample_images(folded.spec, 8, seed=1)
+    stream = streams(folded)[0]
+    before = channel_ranges(folded, images, set(stream))
+    after = channel_ranges(equalize(folded, images), images, set(stream))
+    largest = np.maximum.reduce([before[name] for name in stream])
+    gains = gains_of(largest)
+    assert gains.min() == 1.0
+    assert 1.1 < gains.max() <= LARGEST_GAIN
+    for name in stream:
+        assert np.allclose(after[name], before[name] * gains, rtol=1e-4)
+    short = gains < LARGEST_GAIN
+    halfway = np.sqrt(largest.max() * largest)  # in the logarithm
+    assert np.allclose((largest * gains)[short], halfway[short], rtol=1e-4)
+
+
+def test_a_dead_channel_gets_no_more_than_the_largest_gain() -> None:
+    assert gains_of(np.array([0.0, 1.0, 4.0], np.float32)).tolist() == [LARGEST_GAIN, 2.0, 1.0]
+    assert gains_of(np.zeros(2, np.float32)).tolist() == [1.0, 1.0]
+
+
 def test_fake_quant_and_golden_agree_to_a_few_steps() -> None:
     """The trainable simulation and the integers describe one network."""
     folded, int8 = make_graphs()
@@ -139,8 +193,11 @@ def test_gradients_reach_every_weight() -> None:
 
 
 def test_weights_round_to_nearest_of_their_channel() -> None:
-    folded, int8 = make_graphs()
-    for float_op, op in zip(folded.weighted(), int8.weighted(), strict=True):
+    folded, _ = make_graphs()
+    network = FusedNetwork(folded).eval()
+    with torch.no_grad():
+        calibrate(network, torch.from_numpy(sample_images(folded.spec, 4, seed=1)))
+    for float_op, op in zip(folded.weighted(), to_graph(network).weighted(), strict=True):
         assert isinstance(op, Conv | Linear)
         error = np.abs(op.weight.dequantized() - float_op.weight.values)
         assert op.weight.scale is not None

@@ -16,6 +16,7 @@ import types
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import invoke
@@ -32,20 +33,22 @@ from exporter.errors import (
 from exporter.models import MobileNetV2
 from exporter.spec import HeadLayer, ModelSpec, torchvision_preprocess
 from exporter.training import curves, tensorboard
+from exporter.training.candidates import FloatCandidate
 from exporter.training.device import pick_device, pick_precision
 from exporter.training.distributed import World
 from exporter.training.ema import decay_at, measure_statistics
 from exporter.training.events import Reported, Started, Trained, TrainingEvent, Validated
+from exporter.training.float_learner import FloatLearner
 from exporter.training.freeze import freeze
-from exporter.training.learner import Learner
 from exporter.training.loading import Batch
-from exporter.training.optimizers import RMSpropTF, parameter_groups
+from exporter.training.optimizers import RMSpropTF, make_optimizer, parameter_groups
 from exporter.training.recipes import (
     ADAMW,
     PAPER,
     SGD,
     Changes,
     OptimizerName,
+    Recipe,
     RecipeName,
     explain,
     make_recipe,
@@ -164,6 +167,22 @@ def test_every_value_has_a_source(how) -> None:
     assert not any("command line" in line.source for line in lines)
 
 
+@pytest.mark.parametrize("how", [PAPER, ADAMW, SGD], ids=lambda r: r.optimizer)
+def test_what_is_explained_is_what_the_optimizer_has(how: Recipe) -> None:
+    """Nothing that it uses is called "not part of this recipe", and nothing is left out."""
+    group = make_optimizer(small_model(), how).param_groups[0]
+    shown = {line.name: line for line in explain(how)}
+    has = {name: group[name] for name in ("lr", "weight_decay", "momentum", "eps") if name in group}
+    if "betas" in group:
+        has |= {"momentum": group["betas"][0], "square_decay": group["betas"][1]}
+    elif "square_decay" in group:
+        has["square_decay"] = group["square_decay"]
+    for name, value in {**has, "flip": how.flip}.items():
+        assert shown[name].value == f"{value:g}", name
+        assert "not part" not in shown[name].source, name
+    assert group.get("nesterov", False) == ("Nesterov" in shown["optimizer"].source and how == SGD)
+
+
 def test_explain_prints_them_and_what_was_changed() -> None:
     shown = invoke("train", "--recipe", "paper", "--explain", "--lr", "0.01")
     text = " ".join(shown.stdout.split())
@@ -219,9 +238,9 @@ def random_batch(count: int = 8) -> Batch:
     return Batch(images=images, labels=torch.arange(count) % 3, indices=torch.arange(count))
 
 
-def learner(how=None, accumulate: int = 1, precision: Arithmetic = Arithmetic.FP32) -> Learner:
+def learner(how=None, accumulate: int = 1, precision: Arithmetic = Arithmetic.FP32) -> FloatLearner:
     plan = Plan(recipe=how or recipe(), images=80)
-    made = Learner(small_model(), plan, CPU, precision, accumulate)
+    made = FloatLearner(small_model(), plan, CPU, precision, accumulate)
     made.begin(0)
     return made
 
@@ -233,7 +252,7 @@ def test_frozen_blocks_keep_weights_and_statistics() -> None:
     changed = {k for k, v in made.model.state_dict().items() if not torch.equal(v, before[k])}
     assert not [k for k in changed if int(k.split(".")[1]) < 4 and k.startswith("features")]
     assert any(k.startswith("features.4.") and k.endswith("running_mean") for k in changed)
-    made.exportable([random_batch()])
+    made.candidate([random_batch()])
     state = made.average.state_dict()
     assert torch.equal(state["features.0.1.running_mean"], before["features.0.1.running_mean"])
 
@@ -298,7 +317,7 @@ def test_the_averages_statistics_are_measured() -> None:
 def test_evaluation_counts() -> None:
     model = small_model().eval()
     batch = random_batch(10)
-    tally = evaluate(model, [batch], CPU, Arithmetic.FP32)
+    tally = evaluate(FloatCandidate(model, CPU.device, Arithmetic.FP32), 3, [batch], CPU)
     assert tally.images == 10
     assert tally.top5 == 1.0  # of three classes
     assert tally.confusion.sum(1).tolist() == [4, 3, 3]
@@ -544,9 +563,46 @@ def test_a_run_is_resumed_as_it_was(run: tuple[Path, list], data: Path) -> None:
         assert "the run to resume has" in refused.stderr
     nothing = invoke("train", data, "--resume", "--out", folder.parent / "none")
     assert (nothing.exit_code, "no run to resume" in nothing.stderr) == (9, True)
-    stored, workers = RunFolder(folder).read_settings()
-    assert (stored, workers) == (settings(data), 1)
-    assert settle(Asked(workers=0), stored) == stored
+    began = RunFolder(folder).read_run()
+    assert (began.settings, began.workers) == (settings(data), 1)
+    assert settle(Asked(workers=0), began.settings) == began.settings
+
+
+def test_a_run_goes_on_with_its_own_images_only(
+    run: tuple[Path, list], data: Path, tmp_path: Path
+) -> None:
+    """Another class name, or an image more, would train the head on something else, silently."""
+    folder, _ = run
+    shutil.copytree(folder, tmp_path / "runs" / "moved")
+    renamed, grown = tmp_path / "renamed", tmp_path / "grown"
+    shutil.copytree(data, renamed)
+    (renamed / "blue").rename(renamed / "azure")
+    shutil.copytree(data, grown)
+    for index in range(20):
+        shutil.copy(grown / "red" / "00.png", grown / "red" / f"more{index}.png")
+    for other in (renamed, grown):
+        place = ["--out", tmp_path / "runs", "--name", "moved", "--resume"]
+        refused = invoke("train", other, *place)
+        assert refused.exit_code == 4, refused.output
+        assert "not those that the run began with" in refused.stderr
+
+
+def test_a_run_goes_on_without_the_checkpoint_that_it_began_with(
+    data: Path, tmp_path: Path
+) -> None:
+    """`latest` is another run by then, and a file may be gone."""
+    start = tmp_path / "start.safetensors"
+    model = small_model()
+    save_checkpoint(start, model.spec, model.state_dict())
+    place = Place(out=tmp_path, name="cut")
+    how = recipe(epochs=2)
+    asked = settings(data, how, init=start, width=None, resolution=None, save_every=1)
+    for event in train(asked, place):
+        if isinstance(event, Validated):
+            break
+    start.unlink()
+    resumed = list(train(asked, dataclasses.replace(place, resume=True)))
+    assert next(e for e in resumed if isinstance(e, Trained)).epochs == 2
 
 
 def test_a_damaged_state_is_named(run: tuple[Path, list], data: Path, tmp_path: Path) -> None:
@@ -614,6 +670,12 @@ def test_tensorboard_gets_what_the_metrics_get(run: tuple[Path, list], monkeypat
     assert names[-1] == "closed"
     assert names.count("train/loss") == 8
     assert names.count("val/top1") == 2
+
+
+def test_a_picture_that_finds_no_room_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "folder").write_bytes(b"")
+    with pytest.raises(TrainingError, match=r"curve\.png: cannot be written"):
+        curves.draw_confusion(tmp_path / "folder" / "curve.png", np.eye(2, dtype=int), ("a", "b"))
 
 
 def test_pictures_are_left_out_without_matplotlib(data: Path, tmp_path, monkeypatch) -> None:

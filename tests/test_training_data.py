@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import os
+import pickle
 import tarfile
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from exporter.errors import DataError, UnsupportedError
 from exporter.preprocess import load_pixels, normalize, to_pixels
 from exporter.spec import ChannelOrder, keras_preprocess, torchvision_preprocess
 from exporter.training.augment import NOTHING, Augment, augmented, generator
+from exporter.training.entries import Entry
 from exporter.training.loading import (
     Batch,
     Throughput,
@@ -27,6 +30,7 @@ from exporter.training.loading import (
     train_batches,
     val_batches,
 )
+from exporter.training.packed import PackedEntries
 from exporter.training.shards import expand
 from exporter.training.sources import Source, Splits, open_source, open_splits
 
@@ -100,6 +104,65 @@ def test_val_with_a_class_that_training_lacks_names_both(tmp_path: Path) -> None
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     folders(tmp_path, 3, ("train", "tree"))
     assert open_splits(tmp_path).train.labels == ("train", "tree")
+
+
+@pytest.mark.parametrize("other", ["valid", "test"])
+def test_parts_of_a_data_set_are_not_its_classes(tmp_path: Path, other: str) -> None:
+    folders(tmp_path / "train", 2)
+    assert open_splits(tmp_path).train.labels == CLASSES
+    folders(tmp_path / other, 2)
+    with pytest.raises(DataError, match="parts and not classes") as caught:
+        open_splits(tmp_path)
+    assert f"--val {tmp_path / other}" in caught.value.hint
+    splits = open_splits(tmp_path, val=tmp_path / other)
+    assert (len(splits.train), len(splits.val)) == (6, 6)
+    assert splits.train.labels == CLASSES
+
+
+def test_a_number_is_no_index_where_labels_are_numbers(tmp_path: Path) -> None:
+    folders(tmp_path / "train", 2, ("1", "2", "3"))
+    folders(tmp_path / "val", 2, ("0", "1"))
+    with pytest.raises(DataError, match="class '0'"):
+        open_splits(tmp_path)
+    with pytest.raises(DataError, match="class '0'"):
+        open_source(tmp_path / "val", ("1", "2", "3"))
+
+
+def test_a_number_is_no_index_in_training(tmp_path: Path) -> None:
+    folders(tmp_path / "train", 2)
+    folders(tmp_path / "val", 2, ("0", "1"))
+    with pytest.raises(DataError, match="class '0'"):
+        open_splits(tmp_path)
+
+
+def test_a_class_name_that_no_checkpoint_could_carry_is_refused(tmp_path: Path) -> None:
+    folders(tmp_path, 2, ("cat", os.fsdecode(b"d\xffg")))
+    with pytest.raises(DataError, match=r"'d\\udcffg' is not UTF-8"):
+        open_splits(tmp_path)
+
+
+def test_pipes_are_not_waited_for(tmp_path: Path) -> None:
+    """Reading one would never end; a link to nothing is an image that is damaged."""
+    root = folders(tmp_path, 2)
+    os.mkfifo(root / "cat" / "pipe.png")
+    (root / "cat" / "to a pipe.png").symlink_to(root / "cat" / "pipe.png")
+    (root / "cat" / "itself.png").symlink_to(root / "cat" / "itself.png")
+    (root / "dog" / "nothing.png").symlink_to(root / "nothing")
+    source = open_source(root, None)
+    assert len(source) == 6
+    assert len(source.notes) == 2
+
+
+def test_packed_entries_are_the_entries(tmp_path: Path) -> None:
+    names = ["a/é.png", "", os.fsdecode(b"b/\xff.png"), "s.tar/c.png"]
+    entries = [Entry(n, f"l{i % 2}", f"/d/{n}", i - 1, i) for i, n in enumerate(names)]
+    packed = pickle.loads(pickle.dumps(PackedEntries.of(entries)))
+    assert list(packed) == entries
+    assert packed[-1] == entries[-1]
+    assert packed[1:] == tuple(entries[1:])
+    assert len(PackedEntries.of([])) == 0
+    with pytest.raises(IndexError):
+        packed[4]
 
 
 def test_hidden_files_other_files_and_loops_are_passed_over(tmp_path: Path) -> None:
@@ -303,11 +366,21 @@ def test_a_list_names_images_and_labels(tmp_path: Path, name: str, text: str) ->
         ("a 0.png,cat,dog\n", "line 1: expected a path and a label"),
         ("\n", "no images in it"),
         ("a 0.png,cat\na 1.png,cat\n", "only one class"),
+        ("a 0.png,cat\n./a 0.png,dog\n", "line 2: a 0.png is 'dog' here and 'cat' in line 1"),
+        (f"a 0.png,{'x' * 200_000}\n", "line 1: field larger than"),
+        (f"{'a' * 300}.png,cat\n", "line 1: no such file"),
     ],
 )
 def test_a_bad_list_is_refused_by_line(tmp_path: Path, text: str, expected: str) -> None:
     with pytest.raises(DataError, match=expected):
         open_splits(listed(tmp_path, "l.csv", text))
+
+
+def test_separators_that_are_no_line_ends_stay_in_a_name(tmp_path: Path) -> None:
+    text = "a 0.png\ta\u2028b\na 1.png\tc\x0bd\n"
+    assert open_source(listed(tmp_path, "l.txt", text), None).labels == ("a\u2028b", "c\x0bd")
+    text = '"a 0.png","a\nb"\na 1.png,c\n'
+    assert open_source(listed(tmp_path, "l.csv", text), None).labels == ("a\nb", "c")
 
 
 def test_a_list_that_is_no_text_is_refused(tmp_path: Path) -> None:
@@ -352,13 +425,36 @@ def test_shards_give_their_samples_in_any_order(tmp_path: Path) -> None:
     (whole, pattern) = (tmp_path / "shards", tmp_path / "shards" / "s-{000..001}.tar")
     source = open_source(whole, ("cat", "dog"))
     assert source.targets == (0, 1) * 4
-    assert source.entries == open_source(pattern, ("cat", "dog")).entries
+    assert list(source.entries) == list(open_source(pattern, ("cat", "dog")).entries)
     for index in (7, 0, 3):
         original = Image.open(io.BytesIO(encoded(10 * (index // 4) + index % 4, "JPEG")))
         assert np.array_equal(np.asarray(source.image(index)), np.asarray(original))
     assert "s-001.tar: s-001.tar/x/13.jpg" in source.name(7)
     splits = open_splits(whole, val=whole / "s-001.tar")
-    assert (len(splits.train), len(splits.val)) == (8, 4)
+    assert (len(splits.train), len(splits.val)) == (4, 4)
+    assert "4 images are validated on" in splits.notes[0]
+
+
+def test_a_shard_that_ends_early_is_refused(tmp_path: Path) -> None:
+    """Where tarfile itself takes a damaged header, or the end of the file, for the last member."""
+    parts = {"a.png": encoded(1), "a.cls": b"0", "b.png": encoded(2), "b.cls": b"1"}
+    path = shard(tmp_path / "s.tar", parts)
+    whole = path.read_bytes()
+    with tarfile.open(path) as tar:
+        third = tar.getmembers()[2].offset
+    cut, damaged = whole[:third], bytearray(whole)
+    damaged[third] ^= 1
+    for content, what in ((cut, "cut off"), (bytes(damaged), "damaged")):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=f"{what} after 2 members"):
+            open_source(path, None)
+
+
+@pytest.mark.parametrize("value", ["true", "3.5", '["cat"]'])
+def test_a_label_is_a_text_or_a_whole_number(tmp_path: Path, value: str) -> None:
+    parts = {"a.png": encoded(1), "a.json": f'{{"cls": {value}}}'.encode()}
+    with pytest.raises(DataError, match=r"s\.tar: a\.json: not a label"):
+        open_source(shard(tmp_path / "s.tar", parts), None)
 
 
 def test_a_damaged_sample_is_skipped_and_a_damaged_shard_refused(tmp_path: Path) -> None:

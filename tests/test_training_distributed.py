@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 import subprocess
@@ -74,6 +75,8 @@ def test_the_shared_evaluation_is_complete(records: list[dict]) -> None:
         assert record["confusion"] == record["confusion_alone"]
         assert record["loss"] == pytest.approx(record["loss_alone"], rel=1e-5)
         assert sum(map(sum, record["confusion"])) == record["images"]
+        assert record["quality"] == pytest.approx(record["quality_alone"], rel=1e-6)
+        assert record["quality"]["sqnr_db"] == pytest.approx(10 * math.log10(0.81 / 0.01), abs=1e-3)
 
 
 def test_workers_agree(records: list[dict]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import sys
@@ -10,8 +11,8 @@ from pathlib import Path
 import torch
 from training_data import recipe, settings
 
-from exporter.training.distributed import join
-from exporter.training.learner import Learner
+from exporter.training.distributed import World, join
+from exporter.training.float_learner import FloatLearner
 from exporter.training.loading import train_batches, val_batches
 from exporter.training.schedule import Plan
 from exporter.training.settings import Arithmetic
@@ -35,7 +36,7 @@ def main() -> None:
         contract = start.model.spec.preprocess
         plan = Plan(recipe=how, images=len(splits.train), workers=world.size)
         # Two parts: gradients travel with the second only.
-        learner = Learner(start.model, plan, world, Arithmetic.FP32, 2)
+        learner = FloatLearner(start.model, plan, world, Arithmetic.FP32, 2)
         learner.begin(0)
         share = {"rank": world.rank, "world": world.size}
 
@@ -51,16 +52,21 @@ def main() -> None:
         for step, batch in enumerate(batches()):
             seen += batch.indices.tolist()
             losses.append(learner.update(batch, step, 0).item())
-        model = learner.exportable(batches())
+        candidate = learner.candidate(batches())
+        model, classes = candidate.model, len(splits.train.labels)
+
+        def softer(images: torch.Tensor) -> torch.Tensor:
+            return 0.9 * candidate(images)
+
         mine = [
             i for b in val_batches(splits.val, contract, 4, **share) for i in b.indices.tolist()
         ]
         tally = evaluate(
-            model, val_batches(splits.val, contract, 4, **share), world, Arithmetic.FP32
+            candidate, classes, val_batches(splits.val, contract, 4, **share), world, softer
         )
         alone = {"rank": 0, "world": 1}
         everything = val_batches(splits.val, contract, 4, **alone)
-        whole = evaluate(model, everything, type(world)(device=world.device), Arithmetic.FP32)
+        whole = evaluate(candidate, classes, everything, World(device=world.device), softer)
         world.copy_buffers(learner.model)
         record = {
             "model": digest(learner.model),
@@ -73,8 +79,10 @@ def main() -> None:
             "confusion_alone": whole.confusion.tolist(),
             "loss": tally.loss,
             "loss_alone": whole.loss,
+            "quality": dataclasses.asdict(tally.quality),
+            "quality_alone": dataclasses.asdict(whole.quality),
             "stop": world.largest(15 if world.rank == 1 else 0),
-            "said": world.lead_says(f"rank {world.rank}"),
+            "said": world.same(f"rank {world.rank}"),
         }
     (out / f"{world.rank}.json").write_text(json.dumps(record))
 

@@ -13,21 +13,36 @@ from pathlib import Path
 from exporter.checkpoints import keras, pytorch, safetensors
 from exporter.checkpoints.assemble import assemble
 from exporter.checkpoints.own import save_checkpoint
-from exporter.checkpoints.records import Checkpoint, Detected, Overrides, Raw, printable
+from exporter.checkpoints.records import (
+    Checkpoint,
+    Detected,
+    Overrides,
+    Raw,
+    TrainedIntegers,
+    printable,
+)
 from exporter.checkpoints.sniff import Container, sniff
 from exporter.errors import CheckpointError
 from exporter.models import MobileNetV2
 
 __all__ = [
+    "BEST",
+    "LATEST",
+    "RUN",
     "Checkpoint",
     "Detected",
     "Overrides",
+    "TrainedIntegers",
     "build_model",
     "load_checkpoint",
+    "run_checkpoint",
     "save_checkpoint",
 ]
 
 NOTHING_STATED = Overrides()
+BEST = "best.safetensors"  # what a training run has come to, in its folder
+RUN = "run.json"  # what the run was asked to do
+LATEST = "latest"  # beside runs: a link to the newest, or a file with its name
 
 
 def load_checkpoint(path: Path, overrides: Overrides = NOTHING_STATED) -> Checkpoint:
@@ -36,10 +51,24 @@ def load_checkpoint(path: Path, overrides: Overrides = NOTHING_STATED) -> Checkp
     Raises CheckpointError for a file that is not a healthy MobileNetV2, and UnsupportedError for
     stated options that do not fit it.
     """
+    path = run_checkpoint(path)
     try:
         return assemble(path, _read(path, overrides), overrides)
     except CheckpointError as error:
         raise CheckpointError(printable(error.message), printable(error.hint)) from None
+
+
+def run_checkpoint(path: Path) -> Path:
+    """The file that is meant: of a training run's folder its best checkpoint."""
+    if path.name == LATEST and path.is_file():
+        path = path.parent / path.read_text(errors="replace").strip()
+    if (path / BEST).is_file():
+        return path.resolve() / BEST
+    if (path / RUN).is_file():
+        raise CheckpointError(
+            f"{path}: a training run that has not finished an epoch", "go on with it: --resume"
+        )
+    return path
 
 
 def _read(path: Path, overrides: Overrides) -> Raw:

@@ -60,6 +60,7 @@ def assemble(path: Path, raw: Raw, overrides: Overrides) -> Checkpoint:
         source=raw.source,
         sha256=sha256(path),
         detected=_facts(raw, overrides, spec, resolution),
+        integers=raw.integers,
     )
 
 

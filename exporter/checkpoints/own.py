@@ -1,4 +1,8 @@
-"""Our own checkpoint: safetensors whose one metadata entry holds the whole ModelSpec."""
+"""Our own checkpoint: safetensors whose one metadata entry holds the whole ModelSpec.
+
+One that quantization-aware training wrote also holds the int8 graph: its arrays under `int8/`, its
+structure and how it came about in the same metadata entry.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +12,32 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save
 
 from exporter.checkpoints.detect import COUNTER, check_shapes, model_shapes
-from exporter.checkpoints.records import DAMAGED_HINT, Raw, Stated
+from exporter.checkpoints.records import DAMAGED_HINT, Raw, Stated, TrainedIntegers
 from exporter.errors import CheckpointError, ExportError
 from exporter.files import write_atomic
+from exporter.graph_file import pack, unpack
+from exporter.manifest import Calibration, quantization_from_json
 from exporter.spec import ModelSpec, Preprocess
 
 METADATA_KEY = "mnv2_export"  # one entry, because safetensors does not order several
 FORMAT_VERSION = 1
+INTEGERS_VERSION = 2  # of files with an int8 graph, which version 1 would not know
+PREFIX = "int8/"
 STATED = "stated in the file"
 
 
 def save_checkpoint(
-    path: Path, spec: ModelSpec, state_dict: Mapping[str, torch.Tensor], *, half: bool = False
+    path: Path,
+    spec: ModelSpec,
+    state_dict: Mapping[str, torch.Tensor],
+    *,
+    half: bool = False,
+    integers: TrainedIntegers | None = None,
 ) -> None:
     """Write a checkpoint that carries its spec; the same model always gives the same bytes.
 
@@ -34,7 +48,18 @@ def save_checkpoint(
     _check_keys(path, state_dict, expected)
     check_shapes(path, dict(state_dict), expected, {}, f"for width {spec.width:g}")
     tensors = {name: _stored(path, name, state_dict[name], half) for name in sorted(expected)}
-    record = {"format_version": FORMAT_VERSION, "spec": spec.to_json()}
+    record: dict[str, Any] = {"format_version": FORMAT_VERSION, "spec": spec.to_json()}
+    if integers is not None:
+        header, arrays = pack(integers.graph)
+        tensors |= {PREFIX + name: torch.from_numpy(arrays[name]) for name in sorted(arrays)}
+        record |= {
+            "format_version": INTEGERS_VERSION,
+            "int8": {
+                "graph": header,
+                "quantization": dataclasses.asdict(integers.record),
+                "calibration": dataclasses.asdict(integers.calibration),
+            },
+        }
     text = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     try:
         write_atomic(path, save(tensors, metadata={METADATA_KEY: text}))
@@ -44,7 +69,9 @@ def save_checkpoint(
 
 def interpret(path: Path, tensors: dict[str, torch.Tensor], text: str) -> Raw:
     """The spec that the file states, and its tensors, which must fit it exactly."""
-    spec = _read_spec(path, text)
+    spec, record = _read_record(path, text)
+    arrays = {n.removeprefix(PREFIX): t for n, t in tensors.items() if n.startswith(PREFIX)}
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(PREFIX)}
     expected = model_shapes(spec)
     _check_keys(path, tensors, expected)
     return Raw(
@@ -65,19 +92,49 @@ def interpret(path: Path, tensors: dict[str, torch.Tensor], text: str) -> Raw:
         labels=spec.labels,
         labels_how=STATED,
         spec=spec,
+        integers=_integers(path, record, arrays),
     )
 
 
-def _read_spec(path: Path, text: str) -> ModelSpec:
+def _integers(
+    path: Path, record: dict[str, Any], arrays: dict[str, torch.Tensor]
+) -> TrainedIntegers | None:
+    if record["format_version"] == FORMAT_VERSION and not arrays:
+        return None
+    try:
+        data = record["int8"]
+        graph = unpack(data["graph"], {n: np.asarray(t) for n, t in arrays.items()}, path)
+        integers = TrainedIntegers(
+            graph=graph,
+            record=quantization_from_json(data["quantization"]),
+            calibration=Calibration(**data["calibration"]),
+        )
+        if not graph.quantized or graph.spec != ModelSpec.from_json(record["spec"]):
+            raise CheckpointError(f"{path}: its int8 graph is of another model", DAMAGED_HINT)
+        int(integers.activation_bits)
+    except CheckpointError:
+        raise
+    except ExportError as error:
+        raise CheckpointError(f"{path}: its int8 graph: {error.message}", DAMAGED_HINT) from None
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise CheckpointError(
+            f"{path}: the record of its int8 graph is malformed ({type(error).__name__}: {error})",
+            DAMAGED_HINT,
+        ) from None
+    return integers
+
+
+def _read_record(path: Path, text: str) -> tuple[ModelSpec, dict[str, Any]]:
     try:
         record = json.loads(text)
         version = record["format_version"]
-        if version != FORMAT_VERSION:
+        if version not in (FORMAT_VERSION, INTEGERS_VERSION):
             raise CheckpointError(
-                f"{path}: has format version {version}, this tool reads {FORMAT_VERSION}",
+                f"{path}: has format version {version}, this tool reads {FORMAT_VERSION} and "
+                f"{INTEGERS_VERSION}",
                 "update mnv2-export",
             )
-        return ModelSpec.from_json(record["spec"])
+        return ModelSpec.from_json(record["spec"]), record
     except CheckpointError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
+from exporter.graph import QuantizedGraph
+from exporter.manifest import Calibration
 from exporter.spec import HeadLayer, ModelSpec, PaddingStyle, Preprocess
+from exporter.verdicts import Quantization
 
 KNOWN_FORMATS = (
     "give a torchvision or timm state dict (.pt, .pth), safetensors, a Keras .h5 or .keras file, "
@@ -50,6 +53,24 @@ class Detected:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class TrainedIntegers:
+    """What quantization-aware training adds to a checkpoint of the float model that it began with.
+
+    The graph's spec is that of the file, whatever the user states about the file.
+    """
+
+    graph: QuantizedGraph  # int8
+    record: Quantization  # of every stage
+    calibration: Calibration
+
+    @property
+    def activation_bits(self) -> int:
+        """Fewer than 8 can be simulated only."""
+        bits: int = self.record.settings["bits"]["activations"]
+        return bits
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Checkpoint:
     """A checked MobileNetV2: `state_dict` is float32 and loads strictly into the spec's model."""
 
@@ -58,6 +79,7 @@ class Checkpoint:
     source: str
     sha256: str
     detected: tuple[Detected, ...]
+    integers: TrainedIntegers | None = None  # of a file that `mnv2-export qat` wrote
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,4 +117,5 @@ class Raw:
     labels_how: str = ""
     notes: tuple[Detected, ...] = ()
     spec: ModelSpec | None = None
+    integers: TrainedIntegers | None = None
     check_resolution: Callable[[int], object] = int  # raises where a file fixes sizes; int does not

@@ -84,17 +84,22 @@ class Accuracy:
 
 def batches(recipe: Recipe, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Endless batches, float32 (b, 3, 96, 96) and int64 (b,), each class equally likely."""
-    rng = np.random.Generator(np.random.PCG64(seed))
     contract = demo.spec().preprocess
+    for pixels, labels in drawn(recipe, seed):
+        images = torch.from_numpy(normalize(pixels, contract))
+        yield images.contiguous(memory_format=torch.channels_last), torch.from_numpy(labels)
+
+
+def drawn(recipe: Recipe, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The same as pictures, uint8 (b, 96, 96, 3)."""
+    rng = np.random.Generator(np.random.PCG64(seed))
     sprites = load_sprites(demo.TRAIN_STYLES, demo.LABELS)
     members = [np.flatnonzero(sprites.labels == i) for i in range(len(demo.LABELS))]
     scenes = backgrounds.paint(rng, backgrounds.TRAIN_FAMILIES, recipe.backgrounds, BACKGROUND_SIDE)
     while True:
         labels = rng.integers(0, len(members), recipe.batch)
         chosen = [rng.choice(members[label]) for label in labels]
-        pixels = pictures(rng, sprites.pixels[chosen], scenes, TRAIN_JITTER)
-        images = torch.from_numpy(normalize(pixels, contract))
-        yield images.contiguous(memory_format=torch.channels_last), torch.from_numpy(labels)
+        yield pictures(rng, sprites.pixels[chosen], scenes, TRAIN_JITTER), labels
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:

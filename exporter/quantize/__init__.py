@@ -1,5 +1,6 @@
 """A float QuantizedGraph and a few unlabeled images become an int8 QuantizedGraph.
 
+equalize.py         channels of the linear streams more alike, the model the same
 fake_quant.py       the graph as a trainable module with explicit fake-quant
 ranges.py           activation ranges (MSE) and the input scale without rounding ties
 bias_correction.py  one streaming pass that removes the mean error of every layer
@@ -17,6 +18,7 @@ import torch
 
 from exporter.graph import QuantizedGraph
 from exporter.quantize.bias_correction import correct_biases
+from exporter.quantize.equalize import equalize
 from exporter.quantize.fake_quant import FusedNetwork
 from exporter.quantize.ranges import calibrate
 from exporter.quantize.to_graph import to_graph
@@ -30,7 +32,7 @@ def quantize(graph: QuantizedGraph, images: np.ndarray) -> QuantizedGraph:
     `graph` is a float graph, `images` its calibration inputs, float32 (n, 3, r, r), normalized by
     the spec's contract; 32 or more are advisable. The same arguments give the same graph.
     """
-    network = FusedNetwork(graph).eval()
+    network = FusedNetwork(equalize(graph, images)).eval()
     batch = torch.from_numpy(images)
     with torch.no_grad():
         calibrate(network, batch)

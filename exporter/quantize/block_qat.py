@@ -3,9 +3,9 @@
 After calibration and bias correction all scales are frozen. Block by block (an inverted residual
 with its sum, the head, pooling with the classifier) weights and biases are trained by Adam so that
 the quantized block, fed by the quantized blocks before it, gives what the float block gives when
-fed by float ones. It takes unlabeled images and seconds, and holds no more than one block's
-gradients. The idea is that of Li et al. 2021 (BRECQ, arXiv:2102.05426), with plain straight-through
-rounding.
+fed by float ones; the mean error that is left then goes into its last bias. It takes unlabeled
+images and seconds, and holds no more than one block's gradients. The idea is that of Li et al. 2021
+(BRECQ, arXiv:2102.05426), with plain straight-through rounding.
 
 What a block reads are the integers that ship, by IntegerNetwork: float simulations of rounding are
 off by a step here and there, and MobileNets carry that far.
@@ -29,6 +29,7 @@ from exporter.graph import (
     Linear,
     Op,
     Pool,
+    QParams,
     QuantizedGraph,
     Weight,
     WeightedOp,
@@ -80,13 +81,17 @@ def train_blocks(
         exact = torch.cat([exact, exact.flip(3)])
     exact = exact[: affordable(graph, blocks)]
     codes = trainer.run_integers(graph.ops[:1], exact)
-    trained: dict[str, WeightedOp] = {}
+    trained: dict[str, Op] = {}
     for index, block in enumerate(blocks):
         target = trainer.run_float(block, exact)
         layers, before, after = trainer.fit(block, codes, target)
-        new = tuple(layers.get(op.output, op) for op in block)
-        exact, codes = target, trainer.run_integers(new, codes)
-        trained |= layers
+        if layers:
+            block = tuple(layers.get(op.output, op) for op in block)
+            block, codes = trainer.finish(block, codes, target)
+        else:
+            codes = trainer.run_integers(block, codes)
+        exact = target
+        trained |= {op.output: op for op in block}
         yield BlockTrained(block=index + 1, blocks=len(blocks), before=before, after=after)
     result = dataclasses.replace(graph, ops=tuple(trained.get(op.output, op) for op in graph.ops))
     validate(result)
@@ -224,6 +229,25 @@ class _Trainer:
         learned = {name: layer.quantized() for name, layer in layers.items()} if finite else {}
         return learned, losses[0], losses[-1]
 
+    def finish(
+        self, block: Block, codes: torch.Tensor, target: torch.Tensor
+    ) -> tuple[Block, torch.Tensor]:
+        """A trained block without its mean error, and what its integers write.
+
+        Against the noise of a batch that error is too small to be learned in so few steps. Where
+        the block ends in a clamp it stays: there a bias does not move the mean by as much.
+        """
+        written = self.run_integers(block, codes)
+        last = [op for op in block if isinstance(op, Conv | Linear)][-1]
+        if last.clamp is not None:
+            return block, written
+        step = accumulator_step(last, self.graph.qparams(last.input))
+        error = mean_error(target, written, self.graph.qparams(block[-1].output))
+        bias = quantize_bias(last.bias * step.astype(np.float64) + error, step)
+        centered = dataclasses.replace(last, bias=bias)
+        block = tuple(centered if op is last else op for op in block)
+        return block, self.run_integers(block, codes)
+
     def _layer(self, op: WeightedOp) -> TrainedLayer:
         step = accumulator_step(op, self.graph.qparams(op.input))
         return TrainedLayer(self.originals[op.output], op, step, self.weight_limits[op.output])
@@ -236,6 +260,16 @@ class _Trainer:
         if isinstance(op, Conv | Linear):
             return round_to_codes(layers[op.output](inputs[0]), q, *clamped_codes(op, q, limits))
         return round_to_codes(self.exact.step(op, inputs), q, *limits)
+
+
+def mean_error(target: torch.Tensor, codes: torch.Tensor, q: QParams) -> np.ndarray:
+    """Float64 (o,): by how much `codes` are below the float32 target, per channel."""
+    total = torch.zeros(target.shape[1], dtype=torch.float64)
+    pairs = zip(torch.split(target, BATCH), torch.split(codes, BATCH), strict=True)
+    for exact, part in pairs:
+        error = (exact - dequantize(part, q)).double()
+        total += error.transpose(0, 1).flatten(1).sum(1)
+    return np.asarray((total * len(total) / target.numel()).numpy())
 
 
 def _walk(block: Block, x: torch.Tensor, compute: Compute) -> torch.Tensor:

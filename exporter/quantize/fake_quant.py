@@ -105,19 +105,11 @@ class FusedLayer(nn.Module):
         self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
     ) -> torch.Tensor:
         """The layer before its clamp, with the given weight and bias."""
-        op = self.op
-        if isinstance(op, Linear):
-            return F.linear(x, weight, bias)
-        top, left, bottom, right = op.padding
-        if (top, left) == (bottom, right):
-            padding = (top, left)
-        else:
-            x, padding = F.pad(x, (left, right, top, bottom)), (0, 0)
-        return F.conv2d(x, weight, bias, op.stride, padding, op.dilation, op.groups)
+        return accumulate(self.op, x, weight, bias)
 
     def clamp(self, y: torch.Tensor) -> torch.Tensor:
         """ReLU6, ReLU or nothing."""
-        return y if self.op.clamp is None else torch.clamp(y, *self.op.clamp)
+        return clamp(self.op, y)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(n, i, h, w) -> (n, o, h', w'), or (n, i) -> (n, o)."""
@@ -198,6 +190,25 @@ class FusedNetwork(nn.Module):
             for name in last.get(op.output, ()):
                 del values[name]
         return values[self.graph.output.name]
+
+
+def accumulate(
+    op: WeightedOp, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
+) -> torch.Tensor:
+    """A layer before its clamp, with any weight and bias of its shape."""
+    if isinstance(op, Linear):
+        return F.linear(x, weight, bias)
+    top, left, bottom, right = op.padding
+    if (top, left) == (bottom, right):
+        padding = (top, left)
+    else:
+        x, padding = F.pad(x, (left, right, top, bottom)), (0, 0)
+    return F.conv2d(x, weight, bias, op.stride, padding, op.dilation, op.groups)
+
+
+def clamp(op: WeightedOp, y: torch.Tensor) -> torch.Tensor:
+    """ReLU6, ReLU or nothing."""
+    return y if op.clamp is None else torch.clamp(y, *op.clamp)
 
 
 def last_uses(graph: QuantizedGraph) -> dict[str, list[str]]:

@@ -110,6 +110,7 @@ SLACK = 0.02  # of the range, that an image may be outside of the contract
 LITTLE = 0.3  # of the range; two dark photos may use no more
 MANY = 0.25  # of a layer's channels; a few are dead in every trained network
 NEAR = 1e-6
+STILL = 0.01  # of its scale, that a range may move in an epoch
 
 
 def check_model(model: nn.Module, spec: ModelSpec) -> tuple[Finding, ...]:
@@ -209,6 +210,17 @@ def check_network(
             quantizer.mode in (Mode.RANGE, Mode.HISTOGRAM)
             or (before is not None and before.get(name) != quantizer.qparams)
         )
+    ]
+    return (KINDS["H403"].found(_listed(moving)),) if moving else ()
+
+
+def check_frozen(before: QuantizedGraph, after: QuantizedGraph) -> tuple[Finding, ...]:
+    """H403 of two states of one graph in training: scales that have not come to rest."""
+    moving = [
+        name
+        for name, tensor in after.tensors.items()
+        if tensor.qparams is not None
+        and abs(tensor.qparams.scale / before.qparams(name).scale - 1) > STILL
     ]
     return (KINDS["H403"].found(_listed(moving)),) if moving else ()
 

@@ -12,7 +12,6 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from exporter.graph import (
     QMAX,
@@ -29,7 +28,7 @@ from exporter.graph import (
     WeightedOp,
     accumulator_step,
 )
-from exporter.quantize.fake_quant import last_uses
+from exporter.quantize.fake_quant import accumulate, last_uses
 from exporter.quantize.settings import CodeLimits
 
 Step = Callable[[list[torch.Tensor]], torch.Tensor]
@@ -133,21 +132,10 @@ def _weighted_step(
 
     def step(inputs: list[torch.Tensor]) -> torch.Tensor:
         centered = inputs[0].to(dtype) - source.zero_point  # zero padding is the zero point
-        acc = _accumulate(op, centered, weight, bias).to(torch.float32)
+        acc = accumulate(op, centered, weight, bias).to(torch.float32)
         return acc.mul_(multiplier).round_().add_(target.zero_point).clamp_(low, high)
 
     return step
-
-
-def _accumulate(
-    op: WeightedOp, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
-) -> torch.Tensor:
-    if isinstance(op, Linear):
-        return F.linear(x, weight, bias)
-    top, left, bottom, right = op.padding
-    if (top, left) != (bottom, right):
-        x, top, left = F.pad(x, (left, right, top, bottom)), 0, 0
-    return F.conv2d(x, weight, bias, op.stride, (top, left), op.dilation, op.groups)
 
 
 def _add_step(qa: QParams, qb: QParams, target: QParams, limits: tuple[int, int]) -> Step:

@@ -35,6 +35,22 @@ def round_to_codes(x: torch.Tensor, q: QParams, low: int, high: int) -> torch.Te
     return rounded
 
 
+def round_learned(
+    x: torch.Tensor, scale: torch.Tensor, zero_point: int, low: int, high: int
+) -> torch.Tensor:
+    """`round_to_codes` with a gradient for its scale, a tensor of one value.
+
+    As in LSQ the gradient is divided by the root of values times codes, so that a scale moves at
+    the pace of the weights.
+    """
+    weight = (x.numel() * (high - low)) ** -0.5
+    gentle = scale.detach() + (scale - scale.detach()) * weight
+    steps = (x / gentle).clamp(low - zero_point, high - zero_point)
+    rounded = steps + (steps.round() - steps).detach()
+    learned: torch.Tensor = rounded * gentle
+    return learned
+
+
 def round_bias_steps(bias: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
     """Real (o,) biases on the accumulator's grid, as `graph.round_bias` makes them."""
     exact = bias.detach().double() / step

@@ -1,9 +1,9 @@
 """From labeled images to a checkpoint that `build` takes.
 
 The images, in reading order: `entries` (one labeled image, wherever its bytes lie), `folders`,
-`lists` and `shards` (what finds them), `readable` (which of them are damaged), `sources` (training
-and validation sets), `augment` (random views of an image) and `loading` (batches for any number of
-processes).
+`lists` and `shards` (what finds them), `readable` (which of them are damaged), `packed` (a million
+of them in few bytes), `sources` (training and validation sets), `augment` (random views of an
+image) and `loading` (batches for any number of processes).
 
 The training, in reading order: `recipes` (every number, with its source), `settings` (what a run is
 asked to do), `schedule`, `optimizers`, `ema`, `freeze`, `start` (random weights or a checkpoint),

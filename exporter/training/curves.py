@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from exporter.errors import TrainingError
 from exporter.files import staged
 
 CURE = "pip install 'mnv2-export[plots]'"
@@ -70,5 +71,11 @@ def _figure(width: float, height: float) -> Any:
 
 
 def _save(figure: Any, path: Path) -> None:
-    with staged(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+    try:
+        with staged(path) as temporary:
+            figure.savefig(temporary, dpi=110)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise TrainingError(
+            f"{path}: cannot be written ({reason})", "the run itself is complete"
+        ) from None

@@ -9,16 +9,20 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NoReturn, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
-from exporter.errors import UnsupportedError
+from exporter.errors import ExportError, TrainingError, UnsupportedError
 
+T = TypeVar("T")
 CPU = torch.device("cpu")
+LOST = ("Connection closed", "Connection reset", "Broken pipe", "NCCL", "gloo")  # in messages
 PATIENCE = datetime.timedelta(minutes=30)  # a lead that writes or draws keeps the others waiting
 
 
@@ -42,24 +46,54 @@ class World:
             dist.all_reduce(summed)
         return summed
 
+    def maximum(self, values: torch.Tensor) -> torch.Tensor:
+        """The largest of all workers' values, on the CPU."""
+        shared = values.detach().to("cpu", copy=True)
+        if self.size > 1:
+            dist.all_reduce(shared, op=dist.ReduceOp.MAX)
+        return shared
+
     def mean(self, values: torch.Tensor) -> torch.Tensor:
         """The mean over all workers, on the CPU."""
         return self.total(values) / self.size
 
     def largest(self, number: int) -> int:
         """The largest of all workers' numbers: a signal that reached one stops them all."""
-        if self.size == 1:
-            return number
-        shared = torch.tensor(number)
-        dist.all_reduce(shared, op=dist.ReduceOp.MAX)
-        return int(shared)
+        return int(self.maximum(torch.tensor(number)))
 
-    def lead_says(self, text: str) -> str:
-        """The lead's text, on every worker."""
-        box = [text]
+    def same(self, value: T) -> T:
+        """The lead's value, on every worker; any picklable one."""
+        box = [value]
         if self.size > 1:
             dist.broadcast_object_list(box, src=0, device=CPU)
         return box[0]
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """What any worker objects to inside the block, all leave for, and the lead tells it."""
+        error: ExportError | None = None
+        try:
+            yield
+        except ExportError as found:
+            if self.size == 1:
+                raise
+            error = found
+        if self.size == 1:
+            return
+        told: list[tuple[str, str] | None] = [None] * self.size
+        dist.all_gather_object(told, None if error is None else (error.message, error.hint))
+        first = next(((rank, said) for rank, said in enumerate(told) if said is not None), None)
+        if error is None and first is not None:
+            rank, (message, hint) = first
+            error = TrainingError(f"worker {rank}: {message}", hint)
+        if error is not None:
+            self.fail(error)
+
+    def fail(self, error: ExportError) -> NoReturn:
+        """Leave with an error that all workers have met; only the lead tells it."""
+        if self.lead:
+            raise error
+        sys.exit(error.exit_code)
 
     def wait(self) -> None:
         """Until all are here."""
@@ -99,7 +133,17 @@ def join(device: torch.device) -> Iterator[World]:
         torch.cuda.set_device(device)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=PATIENCE)
+    world = World(rank=dist.get_rank(), size=dist.get_world_size(), device=device)
     try:
-        yield World(rank=dist.get_rank(), size=dist.get_world_size(), device=device)
+        yield world
+    except RuntimeError as error:
+        if not any(sign in str(error) for sign in LOST):
+            raise
+        world.fail(
+            TrainingError(
+                "another worker ended",
+                "its own message tells why; --resume goes on from the last save",
+            )
+        )
     finally:
         dist.destroy_process_group()

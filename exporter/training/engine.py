@@ -12,13 +12,12 @@ from dataclasses import dataclass
 
 import torch
 
-from exporter.checkpoints import build_model, load_checkpoint
+from exporter.checkpoints import BEST
 from exporter.errors import TrainingError
 from exporter.events import Note
-from exporter.models import MobileNetV2
-from exporter.spec import ModelSpec
 from exporter.training import run_folder
 from exporter.training.augment import Augment
+from exporter.training.candidates import Candidate
 from exporter.training.events import Reported, Trained, TrainingEvent, Validated
 from exporter.training.interrupt import Interrupt
 from exporter.training.learner import Learner
@@ -39,8 +38,7 @@ class Position:
     step: int = 0  # finished updates of the run
     losses: list[float] = dataclasses.field(default_factory=list)  # not reported yet
     best_epoch: int = 0  # counted from 1; 0 while there is none
-    best_top1: float = -1.0
-    best_loss: float = math.inf
+    best_rank: list[float] = dataclasses.field(default_factory=list)  # what it is the best by
 
 
 class Engine:
@@ -60,7 +58,7 @@ class Engine:
         self.folder, self.interrupt, self.at = folder, interrupt, position
         self.world, self.plan = learner.world, learner.plan
         self.recipe = self.plan.recipe
-        self.spec: ModelSpec = learner.model.spec
+        self.spec = learner.spec
         self.stopped = 0  # the signal that all workers agreed to stop for
         self.fresh: list[torch.Tensor] = []  # this worker's losses, still on its device
         self.clock, self.updates = time.perf_counter(), 0
@@ -79,6 +77,7 @@ class Engine:
             top1=tally.top1 if tally else None,
             top5=tally.top5 if tally else None,
             images=tally.images if tally else None,
+            quality=tally.quality if tally else None,
             seconds=time.perf_counter() - started,
             signal=self.stopped or None,
         )
@@ -132,13 +131,15 @@ class Engine:
             self.at.losses += self.world.mean(torch.stack(self.fresh).cpu()).tolist()
             self.fresh = []
         if not all(map(math.isfinite, self.at.losses)) or not self.learner.healthy():
-            raise TrainingError(
-                f"the loss is no longer a finite number at update {self.at.step}",
-                f"lower --lr (it was {self.plan.lr(self.at.step - 1):g}); {self._kept()}",
+            self.world.fail(
+                TrainingError(
+                    f"the loss is no longer a finite number at update {self.at.step}",
+                    f"lower --lr (it was {self.plan.lr(self.at.step - 1):g}); {self._kept()}",
+                )
             )
 
     def _kept(self) -> str:
-        best = self.folder.path / run_folder.BEST
+        best = self.folder.path / BEST
         if best.exists():
             return f"the last good checkpoint is {best}"
         return "no epoch was finished, so there is no checkpoint yet"
@@ -164,16 +165,16 @@ class Engine:
         """Evaluate the epoch's exportable weights, keep them, and move on to the next epoch."""
         count = min(self.recipe.statistics_batches, self.plan.steps_per_epoch)
         with contextlib.closing(self._batches()) as batches:
-            model = self.learner.exportable(itertools.islice(batches, count))
-        tally = self._evaluate_with(model)
-        at = self.at
-        best = (tally.top1, -tally.loss) > (at.best_top1, -at.best_loss)
+            candidate = self.learner.candidate(itertools.islice(batches, count))
+        tally = self._evaluate_with(candidate)
+        at, rank = self.at, list(self.learner.rank(tally))
+        best = rank > at.best_rank  # an empty one is below all others
         at.epoch, at.batch = at.epoch + 1, 0
         if best:
-            at.best_epoch, at.best_top1, at.best_loss = at.epoch, tally.top1, tally.loss
+            at.best_epoch, at.best_rank = at.epoch, rank
         if self.world.lead:
-            for name in (run_folder.BEST, run_folder.LAST) if best else (run_folder.LAST,):
-                self.folder.save_weights(name, model)
+            for name in (BEST, run_folder.LAST) if best else (run_folder.LAST,):
+                self.folder.save_weights(name, candidate, tally)
         event = Validated(
             epoch=at.epoch,
             epochs=self.recipe.epochs,
@@ -183,12 +184,13 @@ class Engine:
             top5=tally.top5,
             images=tally.images,
             best=best,
+            quality=tally.quality,
         )
         self._log("val", event)
         self._save()
         return event
 
-    def _evaluate_with(self, model: MobileNetV2) -> Tally:
+    def _evaluate_with(self, candidate: Candidate) -> Tally:
         batches = val_batches(
             self.splits.val,
             self.spec.preprocess,
@@ -197,19 +199,18 @@ class Engine:
             world=self.world.size,
             workers=self.settings.workers or 0,
         )
-        return evaluate(model, batches, self.world, self.learner.precision)
+        reference = self.learner.reference
+        return evaluate(candidate, self.spec.classes, batches, self.world, reference)
 
     def _best_from_disk(self) -> Tally:
         """What the file that will be built from gives, rather than what memory gave."""
         self.world.wait()
-        found = load_checkpoint(self.folder.path / run_folder.BEST)
-        model = build_model(found).to(self.world.device)
-        return self._evaluate_with(model)
+        return self._evaluate_with(self.learner.reload(self.folder.path / BEST))
 
     def _save(self) -> None:
         """Weights that are no longer finite never take the place of good ones."""
         self._settle()
-        self.world.copy_buffers(self.learner.model)
+        self.world.copy_buffers(self.learner.trained)
         if self.world.lead:
             position = dataclasses.asdict(self.at)
             self.folder.save_state({**self.learner.state(), "position": position})
@@ -237,5 +238,8 @@ def draw(folder: RunFolder, tally: Tally, labels: tuple[str, ...]) -> Iterator[N
     if not curves.available():
         yield Note(text=f"no curve.png and confusion.png: {curves.CURE}")
         return
-    curves.draw_curve(folder.path / "curve.png", folder.metrics())
-    curves.draw_confusion(folder.path / "confusion.png", tally.confusion.numpy(), labels)
+    try:
+        curves.draw_curve(folder.path / "curve.png", folder.metrics())
+        curves.draw_confusion(folder.path / "confusion.png", tally.confusion.numpy(), labels)
+    except TrainingError as error:  # the run is complete without them
+        yield Note(text=error.message)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from exporter.events import Note
+from exporter.events import Note, StageFinished, StageProgressed, StageStarted
+from exporter.verdicts import Quality, Quantization
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,7 @@ class Validated:
     top5: float
     images: int
     best: bool
+    quality: Quality | None = None  # of integers against the float model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +66,16 @@ class Trained:
     top5: float | None
     images: int | None
     seconds: float
+    quality: Quality | None = None
     signal: int | None = None  # that asked the run to stop; it can be resumed
 
 
-TrainingEvent = Started | Reported | Validated | Trained | Note
+@dataclass(frozen=True, kw_only=True)
+class Settled:
+    """After Trained, of integers: what became of every stage."""
+
+    record: Quantization
+
+
+Preparation = StageStarted | StageProgressed | StageFinished | Note
+TrainingEvent = Started | Reported | Validated | Trained | Settled | Preparation

@@ -24,9 +24,9 @@ def find_in_folders(root: Path) -> Found:
     folders, loose = _classes(root)
     for folder in folders:
         before = len(entries)
-        for path in _images(folder):
-            name = path.relative_to(root).as_posix()
-            entries.append(Entry(name=name, label=folder.name, path=str(path)))
+        for path in _images(str(folder)):
+            name = Path(path).relative_to(root).as_posix()
+            entries.append(Entry(name=name, label=folder.name, path=path))
         if len(entries) == before:
             empty.append(folder.name)
     if not entries:
@@ -38,30 +38,50 @@ def _classes(root: Path) -> tuple[list[Path], int]:
     """The class folders, and how many images lie beside them."""
     folders, loose = [], 0
     for child in _children(root):
-        if child.is_dir():
-            folders.append(child)
-        elif child.suffix.lower() in SUFFIXES:
+        if _is_folder(child):
+            folders.append(Path(child.path))
+        elif _is_image(child):
             loose += 1
     return folders, loose
 
 
-def _images(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
+def _images(folder: str, above: tuple[str, ...] = ()) -> Iterator[str]:
     real = os.path.realpath(folder)
     if real in above:
         return  # a link to a folder that we are in
     for child in _children(folder):
-        if child.is_dir():
-            yield from _images(child, (*above, real))
-        elif child.suffix.lower() in SUFFIXES:
-            yield child
+        if _is_folder(child):
+            yield from _images(child.path, (*above, real))
+        elif _is_image(child):
+            yield child.path
 
 
-def _children(folder: Path) -> list[Path]:
+def _is_folder(child: os.DirEntry[str]) -> bool:
     try:
-        names = sorted(os.listdir(folder))  # noqa: PTH208 - text sorts faster than paths
+        return child.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _is_image(child: os.DirEntry[str]) -> bool:
+    """By its suffix; a link that leads nowhere is a damaged image, a pipe or a device is none."""
+    if os.path.splitext(child.name)[1].lower() not in SUFFIXES:  # noqa: PTH122 - a million times
+        return False
+    return child.is_file(follow_symlinks=False) or _is_file_or_missing(Path(child.path))
+
+
+def _is_file_or_missing(path: Path) -> bool:
+    return path.is_file() or (path.is_symlink() and not path.exists())
+
+
+def _children(folder: str | Path) -> list[os.DirEntry[str]]:
+    """By name; entries know what they are, where a path would have to ask the disk again."""
+    try:
+        with os.scandir(folder) as found:
+            children = [c for c in found if c.name[0] != "." and c.name != NOT_OURS]
     except OSError as error:
         raise DataError(f"{folder}: cannot be read ({error.strerror})") from None
-    return [folder / name for name in names if name[0] != "." and name != NOT_OURS]
+    return sorted(children, key=lambda child: child.name)
 
 
 def _nothing(root: Path, folders: list[Path], loose: int) -> DataError:

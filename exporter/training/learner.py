@@ -1,57 +1,78 @@
-"""The network, its optimizer and its average, and one update of them."""
+"""What is trained, its optimizer, and one update of them."""
 
 from __future__ import annotations
 
+import abc
 import contextlib
-import copy
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from exporter.errors import ArtifactError
-from exporter.models import MobileNetV2
-from exporter.training import ema
-from exporter.training.device import autocast
+from exporter.spec import ModelSpec
+from exporter.training.candidates import Candidate
 from exporter.training.distributed import World
-from exporter.training.freeze import freeze, frozen_blocks, frozen_part, train_mode
-from exporter.training.loading import Batch, to_input
+from exporter.training.loading import Batch
 from exporter.training.optimizers import make_optimizer
 from exporter.training.schedule import Plan
 from exporter.training.settings import Arithmetic
+from exporter.training.validation import Compute, Tally
 
 
-class Learner:
+class Learner(abc.ABC):
     """All tensors of a run; equal on every worker after each update."""
 
+    reference: Compute | None = None  # that validation also compares with
+
     def __init__(
-        self, model: MobileNetV2, plan: Plan, world: World, precision: Arithmetic, accumulate: int
+        self,
+        model: nn.Module,
+        spec: ModelSpec,
+        plan: Plan,
+        world: World,
+        precision: Arithmetic,
+        accumulate: int,
     ) -> None:
+        self.spec = spec
         self.plan, self.recipe, self.world = plan, plan.recipe, world
         self.precision, self.accumulate = precision, accumulate
         model.to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.model = model
-        self.average = copy.deepcopy(model) if self.recipe.ema else None
-        self.optimizer = make_optimizer(self.model, self.recipe)
+        self.trained = model
+        self.optimizer = make_optimizer(model, self.recipe)
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=precision is Arithmetic.FP16)
-        self.blocks: int | None = None  # frozen ones of the current epoch
-        self.shared: nn.Module = self.model
+        self.shared: nn.Module = model  # what the workers' gradients meet in
 
+    @abc.abstractmethod
     def begin(self, epoch: int) -> None:
-        """Freeze what the epoch freezes; the workers agree anew on what they exchange."""
-        blocks = frozen_blocks(self.recipe, epoch)
-        if blocks != self.blocks:
-            self.blocks = blocks
-            freeze(self.model, blocks)
-            self.shared = self.world.share(self.model)
-        train_mode(self.model, blocks)
+        """Make ready for the updates of an epoch."""
+
+    @abc.abstractmethod
+    def loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Of uint8 (n, 3, r, r) images and int64 (n,) labels on the device."""
+
+    @abc.abstractmethod
+    def candidate(self, batches: Iterable[Batch]) -> Candidate:
+        """The weights as they would be shipped; `batches` are of the training split."""
+
+    @abc.abstractmethod
+    def reload(self, path: Path) -> Candidate:
+        """What a candidate wrote, from disk."""
+
+    @abc.abstractmethod
+    def rank(self, tally: Tally) -> tuple[float, ...]:
+        """What epochs are compared by; more is better."""
+
+    def follow(self, step: int) -> None:  # noqa: B027 (most have nothing to do)
+        """After an update of the weights."""
 
     def update(self, batch: Batch, step: int, seed: int) -> torch.Tensor:
         """One step of the optimizer on this worker's batch; its loss, still on the device."""
         # Dropout depends on seed, step and rank alone, so a resumed run draws what it would have.
-        torch.manual_seed((seed * 1_000_003 + step) * self.world.size + self.world.rank)
+        mixed = (seed * 1_000_003 + step) * self.world.size + self.world.rank
+        torch.manual_seed(mixed % 2**63)
         for group in self.optimizer.param_groups:
             group["lr"] = self.plan.lr(step)
         self.optimizer.zero_grad(set_to_none=True)
@@ -61,13 +82,12 @@ class Learner:
         total = torch.zeros((), device=self.world.device)
         for index, (part, targets) in enumerate(parts):
             with self._exchange(last=index + 1 == len(parts)):
-                loss = self._loss(part, targets) * (len(targets) / len(labels))
+                loss = self.loss(part, targets) * (len(targets) / len(labels))
                 self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        if self.average is not None:
-            ema.follow(self.average, self.model, ema.decay_at(self.recipe.ema, step))
+        self.follow(step)
         return total
 
     def _exchange(self, *, last: bool) -> contextlib.AbstractContextManager[None]:
@@ -76,34 +96,15 @@ class Learner:
             return contextlib.nullcontext()
         return self.shared.no_sync()
 
-    def _loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        with autocast(self.world.device, self.precision):
-            logits = self.shared(to_input(images, self.model.spec.preprocess))
-        return F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
-
-    def exportable(self, batches: Iterable[Batch]) -> MobileNetV2:
-        """The weights as they would be shipped; an average's statistics come from `batches`."""
-        if self.average is None:
-            self.world.copy_buffers(self.model)
-            return self.model
-        contract, device = self.model.spec.preprocess, self.world.device
-        inputs = (
-            to_input(batch.images.to(device, memory_format=torch.channels_last), contract)
-            for batch in batches
-        )
-        frozen = frozen_part(self.average, self.blocks or 0)
-        ema.measure_statistics(self.average, inputs, self.world, frozen)
-        return self.average
-
     def healthy(self) -> bool:
         """Whether all weights are finite, which a finite loss before the update does not show."""
-        return all(bool(p.isfinite().all()) for p in self.model.parameters())
+        finite = [p.isfinite().all() for p in self.trained.parameters()]
+        return bool(torch.stack(finite).all())
 
     def state(self) -> dict[str, Any]:
         """Plain containers of tensors and numbers."""
         return {
-            "model": self.model.state_dict(),
-            "average": None if self.average is None else self.average.state_dict(),
+            "model": self.trained.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
@@ -111,11 +112,14 @@ class Learner:
     def load(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave."""
         try:
-            self.model.load_state_dict(state["model"])
-            if self.average is not None:
-                self.average.load_state_dict(state["average"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.scaler.load_state_dict(state["scaler"])
+            self.restore(state)
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
             reason = str(error).splitlines()[0]
             raise ArtifactError(f"the saved state does not fit the model ({reason})") from None
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """`load` without its error."""
+        self.trained.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if state["scaler"] and self.scaler.is_enabled():  # a resumed run may compute otherwise
+            self.scaler.load_state_dict(state["scaler"])

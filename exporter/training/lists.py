@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +25,8 @@ def find_in_list(path: Path) -> Found:
     entries: list[Entry] = []
     seen: dict[str, Row] = {}
     repeated = 0
-    for line, name, label in _rows(path):
+    for line, written, label in _rows(path):
+        name = os.path.normpath(written)
         if name in seen:
             first, _, other = seen[name]
             if other != label:
@@ -32,7 +35,7 @@ def find_in_list(path: Path) -> Found:
             continue
         seen[name] = (line, name, label)
         file = path.parent / name
-        if not file.is_file():
+        if not _is_file(file):
             raise _bad(path, line, f"no such file: {file}")
         entries.append(Entry(name=name, label=label, path=str(file)))
     if not entries:
@@ -41,13 +44,20 @@ def find_in_list(path: Path) -> Found:
     return Found(origin=path, entries=tuple(entries), notes=notes)
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that no file can have
+        return False
+
+
 def _rows(path: Path) -> Iterator[Row]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a text file ({error})", "save it as UTF-8") from None
     kind = path.suffix.lower()
-    for line, cells in _plain(text) if kind == ".txt" else _separated(text, kind):
+    for line, cells in _plain(text) if kind == ".txt" else _separated(path, text, kind):
         if len(cells) != 2 or not all(cells):
             shown = ", ".join(map(repr, cells))
             raise _bad(path, line, f"expected a path and a label, got {shown}")
@@ -55,16 +65,23 @@ def _rows(path: Path) -> Iterator[Row]:
 
 
 def _plain(text: str) -> Iterator[tuple[int, list[str]]]:
-    for line, content in enumerate(text.splitlines(), start=1):
+    # Other separators that Python's splitlines knows may be part of a name.
+    for line, content in enumerate(io.StringIO(text, newline=None), start=1):
         content = content.strip()
         if content and content[0] != "#":
             cells = content.split("\t") if "\t" in content else content.rsplit(None, 1)
             yield line, [cell.strip() for cell in cells]
 
 
-def _separated(text: str, kind: str) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(text.splitlines(), delimiter="\t" if kind == ".tsv" else ",")
-    for row in reader:
+def _separated(path: Path, text: str, kind: str) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t" if kind == ".tsv" else ",")
+    while True:
+        try:
+            row = next(reader, None)
+        except csv.Error as error:
+            raise _bad(path, reader.line_num, str(error)) from None
+        if row is None:
+            return
         cells = [cell.strip() for cell in row]
         is_header = reader.line_num == 1 and cells and cells[0].lower() in HEADERS
         if any(cells) and cells[0][:1] != "#" and not is_header:

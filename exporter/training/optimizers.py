@@ -94,4 +94,5 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         )
     if recipe.optimizer is OptimizerName.SGD:
         return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=True)
-    return torch.optim.AdamW(groups, lr=recipe.lr, betas=(recipe.momentum, 0.999), eps=recipe.eps)
+    betas = recipe.momentum, recipe.square_decay
+    return torch.optim.AdamW(groups, lr=recipe.lr, betas=betas, eps=recipe.eps)

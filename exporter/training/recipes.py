@@ -17,6 +17,7 @@ class RecipeName(StrEnum):
 
     PAPER = "paper"
     FINETUNE = "finetune"
+    QAT = "qat"
 
 
 class OptimizerName(StrEnum):
@@ -49,7 +50,7 @@ class Recipe:
     decay_epochs: float = 0.0  # of STAIRS, divided by the number of workers
     warmup_epochs: float = 0.0
     momentum: float = 0.0
-    square_decay: float = 0.0  # of RMSPROP's mean square
+    square_decay: float = 0.0  # of the mean square of RMSPROP and ADAMW
     eps: float = 1e-8
     weight_decay: float = 0.0
     decay_depthwise: bool = True  # batch norm and biases are never decayed
@@ -61,8 +62,17 @@ class Recipe:
     color: float = 0.0  # brightness, contrast and saturation change by up to this share
     freeze: int = 0  # blocks of `features` that keep their weights
     head_epochs: int = 0  # epochs at first that train the classifier alone
+    distill: float = 0.0  # share of the loss that is the distance to the float model's logits
+    learn_ranges: bool = False  # of activations; weights keep their channel's range
+    block_steps: int = 0  # updates of each block before that
+    weight_bits: int = 8
+    depthwise_bits: int = 8
+    edge_bits: int = 8  # weights of the first and the last layer
+    activation_bits: int = 8  # but for the image and the logits
 
     def __post_init__(self) -> None:
+        if not 0 <= self.distill <= 1:
+            raise UnsupportedError(f"--distill {self.distill:g} is not within 0 and 1")
         for name in ("lr", "batch", "epochs"):
             if not getattr(self, name) > 0:
                 raise UnsupportedError(f"{name} {getattr(self, name)} is not positive")
@@ -107,14 +117,37 @@ ADAMW = Recipe(
     decay=Decay.COSINE,
     warmup_epochs=1.0,
     momentum=0.9,
+    square_decay=0.999,
     weight_decay=1e-2,
     label_smoothing=0.1,
     ema=0.998,
     crop_area=(0.25, 1.0),
     color=0.2,
 )
-SGD = dataclasses.replace(ADAMW, optimizer=OptimizerName.SGD, lr=0.01, weight_decay=4e-5)
+QAT = Recipe(
+    name=RecipeName.QAT,
+    optimizer=OptimizerName.ADAMW,
+    lr=1e-5,
+    batch=32,
+    epochs=5,
+    decay=Decay.COSINE,
+    momentum=0.9,
+    square_decay=0.999,
+    crop_area=(0.5, 1.0),
+    color=0.1,
+    distill=1.0,
+    block_steps=60,
+)
+FEW_BITS, FEW_BITS_LR, MOST_BITS = 6, 1e-4, 8  # so few bits of a kind of tensor want this lr
+SGD = dataclasses.replace(
+    ADAMW, optimizer=OptimizerName.SGD, lr=0.01, square_decay=0.0, weight_decay=4e-5
+)
 
+_OPTIMIZERS = {
+    RecipeName.PAPER: (OptimizerName.RMSPROP,),
+    RecipeName.FINETUNE: (OptimizerName.ADAMW, OptimizerName.SGD),
+    RecipeName.QAT: (OptimizerName.ADAMW,),
+}
 _TABLE = "Sandler et al. 2018, section 6.1"
 _SLIM = "TF-slim mobilenet README (V2, 72.0 %)"
 _FLAGS = "TF-slim train_image_classifier.py, default"
@@ -143,18 +176,42 @@ _PAPER_SOURCES = {
     "color": f"{_OURS}, near inception_preprocessing's 32 / 255 and 0.5",
 }
 _FINETUNE_SOURCES = {
-    "optimizer": "Loshchilov and Hutter 2019 (adamw) or plain momentum (sgd)",
+    "optimizer": "Loshchilov and Hutter 2019 (adamw) or Nesterov's momentum (sgd)",
     "lr_times_workers": _OURS,
     "decay": "Loshchilov and Hutter 2017, one cycle without restarts",
     "warmup_epochs": "Goyal et al. 2017, shortened",
+    "eps": "AdamW's default in PyTorch; sgd has none",
     "weight_decay": "AdamW's default in PyTorch; for sgd Sandler et al. 2018",
+    "decay_depthwise": _OURS,
+    "flip": _OURS,
     "label_smoothing": "Szegedy et al. 2016",
     "ema": f"{_OURS}, for hundreds of steps rather than hundreds of thousands",
     "statistics_batches": f"{_OURS}: measured afresh instead of averaged",
 }
+_QAT_SOURCES = {
+    "optimizer": "Loshchilov and Hutter 2019; Adam without decay, as in BRECQ (Li et al. 2021)",
+    "eps": "AdamW's default in PyTorch",
+    "flip": _OURS,
+    "lr": f"{_OURS}, of weights as shares of their channel's range; 1e-4 up to {FEW_BITS} bits",
+    "decay": "Loshchilov and Hutter 2017, one cycle without restarts",
+    "distill": "Ba and Caruana 2014: squared distance of logits, over their variance",
+    "learn_ranges": "Esser et al. 2020 (LSQ); frozen at the smallest squared error unless asked",
+    "block_steps": f"{_OURS}, as in `build --qat`; Li et al. 2021 (BRECQ) for the method",
+    "weight_bits": "--weights",
+    "depthwise_bits": "--depthwise",
+    "edge_bits": "--edges",
+    "activation_bits": "--activations",
+}
+_SOURCES = {
+    RecipeName.PAPER: _PAPER_SOURCES,
+    RecipeName.FINETUNE: _FINETUNE_SOURCES,
+    RecipeName.QAT: _QAT_SOURCES,
+}
 NOTES = {
     RecipeName.PAPER: "The paper's 16 workers updated asynchronously, which cannot be repeated: "
     "here they update together, as in TF-slim's command for 72.0 %.",
+    RecipeName.QAT: "Of `mnv2-export qat`: after ranges, bias correction and block-wise training "
+    "the whole network is trained, and kept only if that helps on held-out images.",
     RecipeName.FINETUNE: "Give --init; from random weights the paper's schedule is the better one.",
 }
 
@@ -178,32 +235,40 @@ class Changes:
     epochs: int | None = None
     freeze: int | None = None
     head_epochs: int | None = None
+    distill: float | None = None
+    learn_ranges: bool | None = None
+    weight_bits: int | None = None
+    depthwise_bits: int | None = None
+    edge_bits: int | None = None
+    activation_bits: int | None = None
 
 
 def make_recipe(name: RecipeName, changes: Changes) -> Recipe:
-    """A named recipe with the user's changes; the optimizer is chosen first, as it sets the lr."""
+    """A named recipe with the user's changes; optimizer and bits come first, as they set the lr."""
     asked = {k: v for k, v in dataclasses.asdict(changes).items() if v is not None}
-    return dataclasses.replace(_base(name, changes.optimizer), **asked)
+    return dataclasses.replace(_base(name, changes), **asked)
 
 
-def _base(name: RecipeName, optimizer: OptimizerName | None) -> Recipe:
-    if name is RecipeName.PAPER:
-        if optimizer not in (None, OptimizerName.RMSPROP):
-            raise UnsupportedError(
-                f"the paper's recipe has no {optimizer}", "use --recipe finetune for it"
-            )
-        return PAPER
-    if optimizer is OptimizerName.RMSPROP:
+def _base(name: RecipeName, changes: Changes | Recipe) -> Recipe:
+    optimizer = changes.optimizer
+    offered = _OPTIMIZERS[name]
+    if optimizer is not None and optimizer not in offered:
         raise UnsupportedError(
-            "the finetune recipe has no rmsprop", "use --recipe paper, or adamw or sgd"
+            f"the recipe {name} has no {optimizer}", f"it has {' and '.join(offered)}"
         )
+    if name is RecipeName.PAPER:
+        return PAPER
+    if name is RecipeName.QAT:
+        asked = (changes.weight_bits, changes.depthwise_bits, changes.activation_bits)
+        few = min(bits or MOST_BITS for bits in asked) <= FEW_BITS
+        return dataclasses.replace(QAT, lr=FEW_BITS_LR) if few else QAT
     return SGD if optimizer is OptimizerName.SGD else ADAMW
 
 
 def explain(recipe: Recipe) -> tuple[Setting, ...]:
     """Every value of a recipe with its source."""
-    base = _base(recipe.name, recipe.optimizer)
-    sources = _PAPER_SOURCES if recipe.name is RecipeName.PAPER else _FINETUNE_SOURCES
+    base = _base(recipe.name, recipe)
+    sources = _SOURCES[recipe.name]
     lines = []
     for field in dataclasses.fields(recipe):
         value = getattr(recipe, field.name)

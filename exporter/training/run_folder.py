@@ -12,6 +12,7 @@ Every file but metrics.jsonl is replaced whole: a kill or a full disk leaves the
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -24,21 +25,32 @@ from typing import Any
 
 import torch
 
-from exporter.checkpoints import save_checkpoint
+from exporter.checkpoints import LATEST, RUN
 from exporter.errors import ArtifactError, CheckpointError, TrainingError
 from exporter.files import write_atomic
-from exporter.models import MobileNetV2
 from exporter.spec import ModelSpec
+from exporter.training.candidates import Candidate, IntegerCandidate
 from exporter.training.settings import Settings
+from exporter.training.validation import Tally
+from exporter.verdicts import QuantizationStage
 
-LATEST = "latest"
 STATE = "state.pt"
-STATE_VERSION = 1
+STATE_VERSION = 2
 METRICS = "metrics.jsonl"
-RUN = "run.json"
-BEST = "best.safetensors"
 LAST = "last.safetensors"
+FULL = (errno.ENOSPC, errno.EDQUOT)
 FULL_HINT = "free some space, then add --resume; the last good checkpoint is kept"
+OTHER_HINT = "check --out"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Began:
+    """What must be the same for a run to go on."""
+
+    settings: Settings
+    spec: ModelSpec
+    workers: int
+    images: tuple[int, int]  # to train and to validate on
 
 
 @dataclass(frozen=True)
@@ -47,17 +59,28 @@ class RunFolder:
 
     path: Path
 
-    def write_run(self, settings: Settings, spec: ModelSpec, world: int) -> None:
-        """What the run was asked to do."""
-        record = {"settings": settings.to_json(), "spec": spec.to_json(), "workers": world}
+    def write_run(self, began: Began) -> None:
+        """What the run was asked to do, and on what."""
+        record = {
+            "settings": began.settings.to_json(),
+            "spec": began.spec.to_json(),
+            "workers": began.workers,
+            "images": list(began.images),
+        }
         with _clear(self.path / RUN):
             write_atomic(self.path / RUN, json.dumps(record, indent=2, sort_keys=True).encode())
 
-    def read_settings(self) -> tuple[Settings, int]:
-        """The settings of the run and the number of its workers."""
+    def read_run(self) -> Began:
+        """What the run was asked to do, and on what."""
         try:
             record = json.loads((self.path / RUN).read_text())
-            return Settings.from_json(record["settings"]), int(record["workers"])
+            train, val = map(int, record["images"])
+            return Began(
+                settings=Settings.from_json(record["settings"]),
+                spec=ModelSpec.from_json(record["spec"]),
+                workers=int(record["workers"]),
+                images=(train, val),
+            )
         except FileNotFoundError:
             raise ArtifactError(
                 f"{self.path}: no run to resume", "leave --resume out to start one"
@@ -86,12 +109,21 @@ class RunFolder:
             raise ArtifactError(f"{path}: was written by another version", "start a new run")
         return state
 
-    def save_weights(self, name: str, model: MobileNetV2) -> None:
+    def save_weights(self, name: str, candidate: Candidate, tally: Tally) -> None:
         """Write a checkpoint that `build` takes."""
         try:
-            save_checkpoint(self.path / name, model.spec, model.state_dict())
-        except (CheckpointError, OSError) as error:
-            raise TrainingError(str(error), FULL_HINT) from None
+            candidate.save(self.path / name, tally)
+        except CheckpointError as error:
+            raise TrainingError(error.message, _hint(error.__context__)) from None
+
+    def save_integers(
+        self, name: str, candidate: IntegerCandidate, stages: tuple[QuantizationStage, ...] = ()
+    ) -> None:
+        """Write a checkpoint with an int8 graph, and with more stages in its record."""
+        try:
+            candidate.save_with(self.path / name, stages)
+        except CheckpointError as error:
+            raise TrainingError(error.message, _hint(error.__context__)) from None
 
     def append(self, row: dict[str, Any]) -> None:
         """One line of metrics."""
@@ -126,13 +158,18 @@ class RunFolder:
 def create(out: Path, name: str | None, recipe: str) -> RunFolder:
     """A new directory below `out`, named after its recipe and a number unless named."""
     path = out / name if name else _numbered(out, recipe)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if path.exists() and (not path.is_dir() or any(map(_visible, path.iterdir()))):
         raise ArtifactError(
             f"{path}: exists already", "choose another --name, or go on with it: --resume"
         )
     with _clear(path):
         path.mkdir(parents=True, exist_ok=True)
     return RunFolder(path)
+
+
+def _visible(path: Path) -> bool:
+    """Not what a kill left half-written."""
+    return not path.name.startswith(".")
 
 
 def existing(out: Path, name: str | None) -> RunFolder:
@@ -168,6 +205,10 @@ def _numbered(out: Path, recipe: str) -> Path:
     return out / f"{recipe}-{number}"
 
 
+def _hint(error: BaseException | None) -> str:
+    return FULL_HINT if isinstance(error, OSError) and error.errno in FULL else OTHER_HINT
+
+
 @contextlib.contextmanager
 def _clear(path: Path) -> Iterator[None]:
     """One line for whatever the file system objects to."""
@@ -175,4 +216,4 @@ def _clear(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise TrainingError(f"{path}: cannot be written ({reason})", FULL_HINT) from None
+        raise TrainingError(f"{path}: cannot be written ({reason})", _hint(error)) from None

@@ -4,27 +4,37 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import torch
+
 from exporter.errors import DataError, UnsupportedError
 from exporter.events import Note
+from exporter.models import MobileNetV2
+from exporter.preprocess import normalize
+from exporter.quantize import health
+from exporter.spec import ModelSpec
 from exporter.training import run_folder
 from exporter.training.device import pick_device, pick_precision
 from exporter.training.distributed import World, join
 from exporter.training.engine import Engine, Position
 from exporter.training.events import Started, TrainingEvent
+from exporter.training.float_learner import FloatLearner
 from exporter.training.interrupt import watched
 from exporter.training.learner import Learner
-from exporter.training.loading import default_workers
-from exporter.training.run_folder import RunFolder
+from exporter.training.loading import default_workers, source_pixels
+from exporter.training.run_folder import Began, RunFolder
 from exporter.training.schedule import Plan
 from exporter.training.settings import Settings
-from exporter.training.sources import open_splits
-from exporter.training.start import starting_point
+from exporter.training.sources import Source, Splits, open_splits
+from exporter.training.start import Start, starting_point
 from exporter.training.tensorboard import mirrored
+from exporter.training.thinning import evenly
+
+EXAMINED = 32  # images that are looked at before training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,51 +46,124 @@ class Place:
     resume: bool = False
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Run:
+    """Everything that is settled before the first update."""
+
+    settings: Settings
+    splits: Splits
+    learner: Learner
+    folder: RunFolder
+    position: Position
+
+    def events(self) -> Iterator[TrainingEvent]:
+        """Train, and tell of it."""
+        settings, learner, world = self.settings, self.learner, self.learner.world
+        yield Started(
+            folder=self.folder.path,
+            recipe=settings.recipe.name,
+            train_images=len(self.splits.train),
+            val_images=len(self.splits.val),
+            classes=learner.spec.classes,
+            workers=world.size,
+            device=str(world.device),
+            precision=learner.precision,
+            steps=learner.plan.steps,
+            step=self.position.step,
+            epochs=settings.recipe.epochs,
+        )
+        with watched(alone=world.size == 1) as interrupt:
+            engine = Engine(
+                settings=settings,
+                splits=self.splits,
+                learner=learner,
+                folder=self.folder,
+                interrupt=interrupt,
+                position=self.position,
+            )
+            if settings.tensorboard and world.lead:
+                yield from mirrored(engine.run(), self.folder.path / "tensorboard")
+            else:
+                yield from engine.run()
+
+
 def train(settings: Settings, place: Place) -> Iterator[TrainingEvent]:
     """Train as asked; every worker runs this, and the lead's events tell the whole story."""
     device = pick_device(settings.device)
     with join(device) as world:
-        yield from _train(settings, place, world)
+        yield from _train(with_workers(settings), place, world)
 
 
 def _train(settings: Settings, place: Place, world: World) -> Iterator[TrainingEvent]:
-    settings = _with_workers(settings)
-    splits = open_splits(settings.data, val=settings.val, split_seed=settings.seed)
-    start = starting_point(settings, splits.train.labels)
-    plan = Plan(recipe=settings.recipe, images=len(splits.train), workers=world.size)
-    _check_sizes(settings, plan, start.model.spec.resolution)
-    precision = pick_precision(settings.precision, world.device)
-    learner = Learner(start.model, plan, world, precision, settings.accumulate)
-    folder, position = _open(settings, place, world, learner)
+    splits = opened(settings, world)
+    with world.together():
+        began = going_on(place, splits, world)
+        start = begin(settings, splits, began)
+        plan = make_plan(settings, splits, world)
+        _check_statistics(settings, start.model.spec.resolution)
+        precision = pick_precision(settings.precision, world.device)
+        learner = FloatLearner(start.model, plan, world, precision, settings.accumulate)
+    folder = open_folder(settings, place, learner.spec, splits, world)
+    position = find_position(folder, place, learner)
     for text in (*splits.notes, *([] if place.resume else start.notes)):
         yield Note(text=text)
-    yield Started(
-        folder=folder.path,
-        recipe=settings.recipe.name,
-        train_images=len(splits.train),
-        val_images=len(splits.val),
-        classes=start.model.spec.classes,
-        workers=world.size,
-        device=str(world.device),
-        precision=precision,
-        steps=plan.steps,
-        step=position.step,
-        epochs=settings.recipe.epochs,
-    )
-    with watched(alone=world.size == 1) as interrupt:
-        engine = Engine(
-            settings=settings,
-            splits=splits,
-            learner=learner,
-            folder=folder,
-            interrupt=interrupt,
-            position=position,
+    if not place.resume:
+        yield from examined(splits.train, start.model)
+    run = Run(settings=settings, splits=splits, learner=learner, folder=folder, position=position)
+    yield from run.events()
+
+
+def opened(settings: Settings, world: World) -> Splits:
+    """The images, which one worker looks for and looks at."""
+    found: Splits | None = None
+    with world.together():
+        if world.lead:
+            found = open_splits(settings.data, val=settings.val, split_seed=settings.seed)
+    splits = world.same(found)
+    assert splits is not None, "the lead has found them"
+    return splits
+
+
+def going_on(place: Place, splits: Splits, world: World) -> Began | None:
+    """What a run that goes on began with; raises where that is not what it would go on with."""
+    if not place.resume:
+        return None
+    began = run_folder.existing(place.out, place.name).read_run()
+    if began.workers != world.size:  # its batches would hold other images
+        raise UnsupportedError(
+            f"the run was saved by {began.workers} workers and would go on with {world.size}",
+            f"start {began.workers} workers, or a new run",
         )
-        wanted = settings.tensorboard and world.lead
-        yield from mirrored(engine.run(), folder.path / "tensorboard") if wanted else engine.run()
+    images = len(splits.train), len(splits.val)
+    if splits.train.labels != began.spec.labels or images != began.images:
+        raise DataError(
+            f"the images are not those that the run began with: {images[0]} and {images[1]} of "
+            f"{len(splits.train.labels)} classes, not {began.images[0]} and {began.images[1]} of "
+            f"{began.spec.classes}, or the classes have other names",
+            "put them back as they were, or start a new run",
+        )
+    return began
 
 
-def _with_workers(settings: Settings) -> Settings:
+def begin(settings: Settings, splits: Splits, began: Began | None) -> Start:
+    """The network; a run that goes on has its weights in its state, and needs no checkpoint."""
+    if began is None:
+        return starting_point(settings, splits.train.labels)
+    torch.manual_seed(settings.seed)
+    return Start(model=MobileNetV2(began.spec), notes=())
+
+
+def examined(train: Source, model: MobileNetV2) -> Iterator[Note]:
+    """What would ruin the training, by the first look at its images and its network."""
+    contract = model.spec.preprocess
+    chosen = evenly(len(train), EXAMINED)
+    pixels = np.stack([source_pixels(train, i, contract) for i in chosen])
+    found = health.check_model(model.eval(), model.spec)
+    found += health.check_images(normalize(pixels, contract), model.spec)
+    yield from (Note(text=line) for line in health.told(found))
+
+
+def with_workers(settings: Settings) -> Settings:
     """The number of processes that load images, shared out among the workers of this machine."""
     if settings.workers is not None:
         return settings
@@ -88,14 +171,20 @@ def _with_workers(settings: Settings) -> Settings:
     return dataclasses.replace(settings, workers=default_workers(processes))
 
 
-def _check_sizes(settings: Settings, plan: Plan, resolution: int) -> None:
-    """Raise DataError for what would fail at the first update, before anything is written."""
+def make_plan(settings: Settings, splits: Splits, world: World) -> Plan:
+    """The run's schedule; raises DataError where not even one batch can be filled."""
+    plan = Plan(recipe=settings.recipe, images=len(splits.train), workers=world.size)
     together = plan.recipe.batch * plan.workers
     if plan.images < together:
         raise DataError(
             f"{plan.images} images to train on are fewer than one batch of {together}",
             "make --batch smaller",
         )
+    return plan
+
+
+def _check_statistics(settings: Settings, resolution: int) -> None:
+    """Raise DataError for what would fail at the first update, before anything is written."""
     # The last map of a 32 px image is one pixel, and batch norm needs two values or more.
     part = -(-settings.recipe.batch // settings.accumulate)
     smallest = settings.recipe.batch % part or part
@@ -107,38 +196,29 @@ def _check_sizes(settings: Settings, plan: Plan, resolution: int) -> None:
         )
 
 
-def _open(
-    settings: Settings, place: Place, world: World, learner: Learner
-) -> tuple[RunFolder, Position]:
-    """The lead makes or finds the folder; all load the same state."""
-    if place.resume:
-        folder = run_folder.existing(place.out, place.name)
-        return folder, _resumed(folder, world, learner)
-    answer = ""
-    if world.lead:
-        try:
+def open_folder(
+    settings: Settings, place: Place, spec: ModelSpec, splits: Splits, world: World
+) -> RunFolder:
+    """The lead makes or finds the folder, and all learn of it."""
+    path = ""
+    with world.together():
+        if place.resume:
+            return run_folder.existing(place.out, place.name)
+        if world.lead:
             folder = run_folder.create(place.out, place.name, settings.recipe.name)
-            folder.write_run(settings, learner.model.spec, world.size)
+            images = len(splits.train), len(splits.val)
+            folder.write_run(Began(settings=settings, spec=spec, workers=world.size, images=images))
             run_folder.point_latest(folder)
-            answer = str(folder.path)
-        finally:
-            world.lead_says(answer)  # nothing, when it failed: the others leave as well
-    else:
-        answer = world.lead_says("")
-        if not answer:
-            sys.exit(1)
-    return RunFolder(Path(answer)), Position()
+            path = str(folder.path)
+    return RunFolder(Path(world.same(path)))
 
 
-def _resumed(folder: RunFolder, world: World, learner: Learner) -> Position:
-    _, saved_workers = folder.read_settings()
-    if saved_workers != world.size:  # its batches would hold other images
-        raise UnsupportedError(
-            f"the run was saved by {saved_workers} workers and would go on with {world.size}",
-            f"start {saved_workers} workers, or a new run",
-        )
+def find_position(folder: RunFolder, place: Place, learner: Learner) -> Position:
+    """Where the run begins; of one that goes on the learner is put there too."""
+    if not place.resume:
+        return Position()
+    position, world = Position(), learner.world
     state = folder.load_state()
-    position = Position()
     if state is not None:
         learner.load(state)
         position = Position(**state["position"])

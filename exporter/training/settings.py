@@ -60,6 +60,7 @@ class Settings:
     save_every: int = 500  # steps between saves within an epoch
     report_every: int = 10  # steps that a line of metrics is the mean of
     tensorboard: bool = False
+    val_limit: int | None = None  # images that validation takes evenly from the split; None: all
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; `from_json` is its inverse."""
@@ -104,6 +105,7 @@ class Asked:
     workers: int | None = None
     save_every: int | None = None
     tensorboard: bool | None = None
+    val_limit: int | None = None
 
     def plain(self) -> dict[str, Any]:
         """What was said about settings that have the same name in a run."""

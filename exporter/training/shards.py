@@ -81,6 +81,7 @@ def _samples(shard: Path) -> Iterator[Entry]:
                     label = _label(_content(tar, member), kind, f"{shard}: {member.name}")
                     if kind == "cls" or sample not in labels:
                         labels[sample] = label
+            _check_end(shard, tar.offset, len(tar.getmembers()))
     except FileNotFoundError:
         raise DataError(f"{shard}: no such shard") from None
     except (OSError, tarfile.TarError) as error:
@@ -91,6 +92,16 @@ def _samples(shard: Path) -> Iterator[Entry]:
             raise DataError(f"{where}: no label", f"add {sample}.cls or a .json with 'cls'")
         name = f"{shard.name}/{member.name}"
         yield Entry(name, labels[sample], str(shard), member.offset_data, member.size)
+
+
+def _check_end(shard: Path, offset: int, members: int) -> None:
+    """Raise DataError where members end in anything but zeros, which tarfile takes for the end."""
+    with shard.open("rb") as file:
+        file.seek(offset)
+        block = file.read(tarfile.BLOCKSIZE)
+    if block != bytes(tarfile.BLOCKSIZE):
+        what = "damaged" if block else "cut off"
+        raise DataError(f"{shard}: {what} after {members} members", "fetch or write it again")
 
 
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
@@ -109,4 +120,7 @@ def _label(content: bytes, kind: str, where: str) -> str:
         raise DataError(f"{where}: not a label ({error})") from None
     if not isinstance(data, dict):
         return ""
-    return next((str(data[key]) for key in JSON_KEYS if data.get(key) is not None), "")
+    label = next((data[key] for key in JSON_KEYS if data.get(key) is not None), "")
+    if isinstance(label, bool) or not isinstance(label, str | int):
+        raise DataError(f"{where}: not a label ({label!r})", "a label is a text or a whole number")
+    return str(label)

@@ -16,12 +16,15 @@ from exporter.errors import DataError
 from exporter.training.entries import Entry, Found, class_names
 from exporter.training.folders import find_in_folders
 from exporter.training.lists import LIST_SUFFIXES, find_in_list
+from exporter.training.packed import PackedEntries
 from exporter.training.readable import without_damaged
 from exporter.training.shards import SHARD_SUFFIX, find_in_shards
 
 CORRUPT_LIMIT = 20
 VAL_SHARE = 0.1
 SHOWN = 5  # labels in an error
+MOST_DIGITS = 9  # of a class given by its index
+PARTS = frozenset({"train", "val", "valid", "validation", "dev", "eval", "test"})
 
 
 class Source(Protocol):
@@ -52,7 +55,7 @@ class ImageSource:
     """The source behind every kind of data set; small to send to a worker process."""
 
     labels: tuple[str, ...]
-    entries: tuple[Entry, ...]
+    entries: Sequence[Entry]
     targets: tuple[int, ...]
     notes: tuple[str, ...] = ()
 
@@ -91,7 +94,8 @@ def open_splits(
 ) -> Splits:
     """Training and validation sets of a folder, a list file or shards; raises DataError.
 
-    `val` or the sub-folders `train/` and `val/` say which is which. Without them a share of each
+    `val` or the sub-folders `train/` and `val/` say which is which; parts by other names are
+    refused, as they would pass for classes. Without them a share of each
     class is held out, chosen by the images' names within the data set and `split_seed`: moving the
     data changes nothing, and an image that is added moves at most one other.
     """
@@ -99,11 +103,18 @@ def open_splits(
     labels = class_names(found.entries)
     if len(labels) < 2:
         raise DataError(f"{found.origin}: only one class, {labels[0]!r}", "training needs two")
+    _check_text(labels, found.origin)
     parts = [found.entries, held_out.entries]
     (train, held), damaged = without_damaged(parts, corrupt_limit)
     for part, what in ((train, "train on"), (held, "validate on")):
         if not part:
             raise DataError(f"{path}: no images left to {what}", "add images to each class")
+    gone = sorted(set(labels) - {entry.label for entry in train})
+    if gone:
+        raise DataError(
+            f"{found.origin}: no image of class {gone[0]!r} can be read",
+            "repair its images, or remove its folder",
+        )
     return Splits(
         train=_source(train, labels, found.origin),
         val=_source(held, labels, held_out.origin),
@@ -117,9 +128,16 @@ def _parts(
     """What to train on and what to validate on, as given or divided; and what to tell of it."""
     inner = path / "train", path / "val"
     both = all(folder.is_dir() for folder in inner)
+    parts = _part_names(path)
     if val is not None or both:
-        return _find(inner[0] if both else path), _find(val or inner[1]), ()
-    found = _find(path)
+        return (*_apart(_find(inner[0] if both or parts else path), _find(val or inner[1])), ())
+    if len(parts) > 1:
+        other = min(parts - {"train"})
+        raise DataError(
+            f"{path}: holds {', '.join(sorted(parts))}, which are parts and not classes",
+            f"pass --val {path / other}, or name what to validate on val/",
+        )
+    found = _find(inner[0] if parts else path)
     train, held, lonely = _divide(found.entries, seed, share)
     names = ", ".join(class_names(lonely))
     return (
@@ -127,6 +145,30 @@ def _parts(
         Found(origin=path, entries=held),
         (f"classes of one image are not validated: {names}",) if lonely else (),
     )
+
+
+def _apart(found: Found, held_out: Found) -> tuple[Found, Found]:
+    """Nothing is trained on that is validated on, as when `val` lies inside the data set."""
+    held = {(entry.path, entry.offset) for entry in held_out.entries}
+    train = tuple(e for e in found.entries if (e.path, e.offset) not in held)
+    shared = len(found.entries) - len(train)
+    if not shared:
+        return found, held_out
+    note = f"{found.origin}: {shared} images are validated on, so they are not trained on"
+    return dataclasses.replace(found, entries=train, notes=(*found.notes, note)), held_out
+
+
+def _part_names(path: Path) -> set[str]:
+    """The parts that a folder is divided into by name, of which one is train/; else none.
+
+    A class may be called train as well: then images lie in it, or classes of other names beside it.
+    """
+    train = path / "train"
+    if not train.is_dir():
+        return set()
+    names = {child.name for child in path.iterdir() if child.is_dir() and child.name[0] != "."}
+    holds_sets = any(p.is_dir() or p.suffix == SHARD_SUFFIX for p in train.iterdir())
+    return names if names <= PARTS and holds_sets else set()
 
 
 def open_source(
@@ -140,7 +182,10 @@ def open_source(
     inner = path / "val"
     found = _find(inner if inner.is_dir() and (path / "train").is_dir() else path)
     (kept,), damaged = without_damaged([found.entries], corrupt_limit)
-    source = _source(kept, labels or class_names(found.entries), found.origin)
+    occurring = class_names(found.entries)
+    # Where labels are numbers themselves, a number is a label and no index.
+    indexed = labels is not None and not any(label.isdecimal() for label in labels)
+    source = _source(kept, labels or occurring, found.origin, indexed=indexed)
     return ImageSource(source.labels, source.entries, source.targets, (*found.notes, *damaged))
 
 
@@ -152,7 +197,7 @@ def _find(path: Path) -> Found:
     if path.is_dir():
         return find_in_folders(path)
     if not path.exists():
-        raise DataError(f"{path}: no such file or folder", "check --data")
+        raise DataError(f"{path}: no such file or folder", "check the path")
     if path.suffix.lower() in LIST_SUFFIXES:
         return find_in_list(path)
     kinds = " ".join((*LIST_SUFFIXES, SHARD_SUFFIX))
@@ -184,17 +229,35 @@ def _lot(entry: Entry, seed: int) -> bytes:
     return hashlib.sha256(f"{seed}/{entry.name}".encode("utf-8", "surrogateescape")).digest()
 
 
-def _source(entries: Iterable[Entry], labels: tuple[str, ...], origin: Path) -> ImageSource:
+def _check_text(labels: tuple[str, ...], origin: Path) -> None:
+    """Raise DataError for a class name that a checkpoint could not carry."""
+    for label in labels:
+        try:
+            label.encode()
+        except UnicodeEncodeError:
+            raise DataError(
+                f"{origin}: the class name {label!r} is not UTF-8", "rename its folder"
+            ) from None
+
+
+def _source(
+    entries: Iterable[Entry], labels: tuple[str, ...], origin: Path, *, indexed: bool = False
+) -> ImageSource:
     entries = tuple(entries)
     index = {label: i for i, label in enumerate(labels)}
-    return ImageSource(labels, entries, tuple(_target(e, labels, index, origin) for e in entries))
+    if indexed:
+        index |= {e.label: int(e.label) for e in entries if _is_index(e.label, len(labels))}
+    targets = tuple(_target(entry, labels, index, origin) for entry in entries)
+    return ImageSource(labels, PackedEntries.of(entries), targets)
+
+
+def _is_index(label: str, classes: int) -> bool:
+    return label.isdecimal() and len(label) <= MOST_DIGITS and int(label) < classes
 
 
 def _target(entry: Entry, labels: Sequence[str], index: dict[str, int], origin: Path) -> int:
     if entry.label in index:
         return index[entry.label]
-    if entry.label.isdecimal() and int(entry.label) < len(labels):
-        return int(entry.label)
     shown = ", ".join(labels[:SHOWN]) + (", ..." if len(labels) > SHOWN else "")
     near = difflib.get_close_matches(entry.label, labels, n=1)
     raise DataError(

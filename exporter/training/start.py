@@ -24,6 +24,7 @@ class Start:
 
     model: MobileNetV2
     notes: tuple[str, ...]
+    fresh_head: bool = False  # of a checkpoint that was for other classes
 
 
 def starting_point(settings: Settings, labels: tuple[str, ...]) -> Start:
@@ -41,7 +42,7 @@ def starting_point(settings: Settings, labels: tuple[str, ...]) -> Start:
 
 
 def _fresh_spec(settings: Settings, labels: tuple[str, ...]) -> ModelSpec:
-    resolution = settings.resolution or DEFAULT_RESOLUTION
+    resolution = DEFAULT_RESOLUTION if settings.resolution is None else settings.resolution
     return ModelSpec(
         width=DEFAULT_WIDTH if settings.width is None else settings.width,
         resolution=resolution,
@@ -64,16 +65,17 @@ def _with_labels(found: Checkpoint, labels: tuple[str, ...]) -> Start:
     model = MobileNetV2(dataclasses.replace(found.spec, labels=labels, head=head))
     state = old.state_dict()
     last = [name for name in state if name.startswith("classifier.")][-2:]  # weight, bias
-    fresh = model.state_dict()
-    if classes == len(labels) and sorted(has) == sorted(labels):
+    new_classes = not (classes == len(labels) and sorted(has) == sorted(labels))
+    if new_classes:
+        fresh = model.state_dict()
+        state |= {name: fresh[name] for name in last}
+        note = f"the head is new: the checkpoint's was for {_other(found.spec, labels)}"
+    else:
         order = torch.tensor([has.index(label) for label in labels])
         state |= {name: state[name][order] for name in last}
         note = "the checkpoint's head is kept, its classes put in the data's order"
-    else:
-        state |= {name: fresh[name] for name in last}
-        note = f"the head is new: the checkpoint's was for {_other(found.spec, labels)}"
     model.load_state_dict(state)
-    return Start(model=model, notes=(note,))
+    return Start(model=model, notes=(note,), fresh_head=new_classes)
 
 
 def _other(spec: ModelSpec, labels: tuple[str, ...]) -> str:

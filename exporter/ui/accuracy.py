@@ -8,54 +8,39 @@ from typing import TextIO
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
-from exporter.accuracy import Evaluation, Score, Seen
+from exporter.accuracy import FLOAT, Evaluation, Score, Seen
 from exporter.intervals import Interval, Paired
+from exporter.ui.live import PLAIN_EVERY_S, LiveDisplay, counting_bar
+from exporter.worst import Mistake, WorstClass
 
-LINE_EVERY = 10.0  # seconds, off a terminal
+
+class EvaluationProgress(LiveDisplay):
+    """Counts the images that every model has seen; the bar is gone when they are all seen."""
+
+    def __init__(self, stream: TextIO, *, quiet: bool) -> None:
+        super().__init__(stream, quiet=quiet)
+        self.spoke = time.monotonic()
+        self.drawing = self.bar = counting_bar(self.console, transient=True)
+        self.task = self.bar.add_task("images", total=None)
+
+    def show(self, event: Seen) -> None:
+        """Take one event."""
+        if self.is_live:
+            self.bar.update(self.task, total=event.of, completed=event.images)
+        elif not self.quiet and time.monotonic() - self.spoke >= PLAIN_EVERY_S:
+            self.spoke = time.monotonic()
+            self.console.print(f"{event.images} of {event.of} images")
 
 
 def follow(stream: TextIO, events: Iterator[Seen | Evaluation], *, quiet: bool) -> Evaluation:
     """Draw what comes and return the result, which is the last."""
-    if not quiet and stream.isatty():
-        return _bar(stream, events)
-    said = time.monotonic()
-    for event in events:
-        if isinstance(event, Evaluation):
-            return event
-        if not quiet and time.monotonic() - said >= LINE_EVERY:
-            said = time.monotonic()
-            stream.write(f"{event.images} of {event.of} images\n")
-    raise AssertionError("an evaluation ends in its result")
-
-
-def _bar(stream: TextIO, events: Iterator[Seen | Evaluation]) -> Evaluation:
-    columns = (
-        TextColumn("[bold]{task.description}[/]"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("[dim]left[/]"),
-        TimeRemainingColumn(),
-    )
-    console = Console(file=stream)
-    with Progress(
-        *columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False
-    ) as progress:
-        task = progress.add_task("reading", total=None)
+    with EvaluationProgress(stream, quiet=quiet) as progress:
         for event in events:
             if isinstance(event, Evaluation):
                 return event
-            progress.update(task, description="images", total=event.of, completed=event.images)
+            progress.show(event)
     raise AssertionError("an evaluation ends in its result")
 
 
@@ -82,8 +67,38 @@ def print_accuracy(console: Console, found: Evaluation) -> None:
             "and images that only one of the two got right (+ this file, - float)[/]",
             soft_wrap=True,
         )
+    if found.worst:
+        _print_worst(console, found.worst)
     for note in found.notes:
         console.print(f"[dim]{escape(note)}[/]", soft_wrap=True)
+
+
+def _print_worst(console: Console, worst: tuple[WorstClass, ...]) -> None:
+    """A row per class and model."""
+    named = "class" if len(worst) == 1 else "classes"
+    first = worst[0].scores[0].path
+    model = f"the {first}" if first == FLOAT else first
+    title = f"The {len(worst)} {named} with the lowest top-1 of {model}"
+    console.print(f"\n[italic]{escape(title)}[/]", soft_wrap=True)
+    table = Table()
+    table.add_column("class")
+    table.add_column("images", justify="right", no_wrap=True)
+    table.add_column("file", no_wrap=True)
+    table.add_column("top-1, 95 %", justify="right")
+    table.add_column("most often taken for")
+    for one in worst:
+        start = escape(one.label), str(one.images)
+        for score in one.scores:
+            mistake = _mistake(score.taken_for)
+            table.add_row(*start, escape(score.path), _share(score.top1), mistake)
+            start = "", ""
+        table.add_section()
+    console.print(table)
+
+
+def _mistake(found: Mistake | None) -> str:
+    """The wrong answer and its number of images."""
+    return "" if found is None else f"{escape(found.label)} [dim]({found.images})[/]"
 
 
 def _row(score: Score, images: int) -> tuple[str, str, str, str, str]:

@@ -24,23 +24,23 @@ from exporter.events import (
     StageStarted,
     TargetFailed,
 )
+from exporter.ui.live import LiveDisplay
 from exporter.ui.text import megabytes, verdict
 
 REFRESH_PER_SECOND = 8
 
 
-class Progress:
+class Progress(LiveDisplay):
     """Draws events; a live table on a terminal, plain lines elsewhere, nothing when quiet."""
 
     def __init__(self, stream: TextIO, *, quiet: bool) -> None:
-        self.quiet = quiet
-        self.console = Console(file=stream, highlight=False, soft_wrap=not stream.isatty())
+        super().__init__(stream, quiet=quiet)
         self.rows: list[tuple[str, str, str]] = []  # stage, detail, seconds
         self.current: tuple[str, float] | None = None
         self.so_far = ""  # of the current stage
         self.notes: list[str] = []
         self.spinner = Spinner("dots")
-        self.live = Live(
+        self.drawing = self.live = Live(
             console=self.console,
             get_renderable=self._table,
             refresh_per_second=REFRESH_PER_SECOND,
@@ -48,12 +48,6 @@ class Progress:
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        self.is_live = self.console.is_terminal and not quiet
-
-    def __enter__(self) -> Progress:
-        if self.is_live:
-            self.live.start()
-        return self
 
     def __exit__(
         self,
@@ -62,10 +56,9 @@ class Progress:
         traceback: TracebackType | None,
     ) -> None:
         self.current = None
-        if self.is_live:
-            self.live.stop()
-            for note in self.notes:
-                self._print_note(note)
+        super().__exit__(kind, error, traceback)
+        for note in self.notes:
+            self._print_note(note)
 
     def show(self, event: Event) -> None:
         """Take one event."""

@@ -4,67 +4,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import TextIO
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import TaskID, TextColumn
 from rich.table import Table
 
 from exporter.events import Note
 from exporter.training.events import Reported, Started, Trained, TrainingEvent, Validated
 from exporter.training.recipes import Setting
+from exporter.ui.live import PLAIN_EVERY_S, LiveDisplay, counting_bar
+from exporter.verdicts import Quantization
 
-PLAIN_EVERY_S = 10.0  # between lines where there is no bar
 
-
-class TrainingProgress:
+class TrainingProgress(LiveDisplay):
     """Draws training events; nothing when quiet."""
 
     def __init__(
         self, stream: TextIO, *, quiet: bool, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.quiet, self.clock = quiet, clock
-        self.console = Console(file=stream, highlight=False, soft_wrap=not stream.isatty())
-        self.is_live = self.console.is_terminal and not quiet
+        super().__init__(stream, quiet=quiet)
+        self.clock = clock
         self.spoke = -PLAIN_EVERY_S
         self.task: TaskID | None = None
-        self.bar = Progress(
-            TextColumn("[bold]{task.description}[/]"),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=self.console,
-            expand=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-
-    def __enter__(self) -> TrainingProgress:
-        if self.is_live:
-            self.bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self.is_live:
-            self.bar.stop()
+        self.drawing = self.bar = counting_bar(self.console, TextColumn("{task.fields[figures]}"))
 
     def show(self, event: TrainingEvent) -> None:
         """Take one event."""
@@ -94,17 +58,39 @@ class TrainingProgress:
             self.console.print(f"{epoch}, update {event.step}/{event.steps}: {figures}")
 
 
-def print_trained(console: Console, event: Trained) -> None:
+def print_trained(console: Console, event: Trained, *, of_integers: bool = False) -> None:
     """Where the run stands, and what to do next."""
     if event.top1 is not None and event.top5 is not None:
+        which = "no epoch won" if event.best_epoch is None else f"best epoch {event.best_epoch}"
         console.print(
-            f"best epoch {event.best_epoch}: top-1 [bold]{event.top1:.1%}[/], "
+            f"{which}: top-1 [bold]{event.top1:.1%}[/], "
             f"top-5 {event.top5:.1%} of {event.images:,} images, {event.seconds:.0f} s",
             soft_wrap=True,
         )
     best = event.folder / "best.safetensors"
-    if event.best_epoch is not None:
-        console.print(f"Wrote {escape(str(best))}. Next: mnv2-export build {escape(str(best))}")
+    if event.best_epoch is not None or (of_integers and event.top1 is not None):
+        console.print(
+            f"Wrote {escape(str(best))}. Next: mnv2-export build {escape(str(best))}",
+            soft_wrap=True,
+        )
+
+
+def print_settled(console: Console, record: Quantization) -> None:
+    """Every stage, which was kept, and which won."""
+    table = Table()
+    for column in ("stage", "SQNR to float", "agreement", "top-1", "kept"):
+        table.add_column(column, justify="left" if column == "stage" else "right")
+    for stage in record.stages:
+        name = f"[bold]{stage.name}[/]" if stage is record.winner else stage.name
+        table.add_row(
+            name,
+            f"{stage.quality.sqnr_db:.1f} dB",
+            f"{stage.quality.top1_agreement:.1%}",
+            "" if stage.accuracy is None else f"{stage.accuracy.top1:.1%}",
+            "yes" if stage.kept else "no",
+        )
+    console.print(table)
+    console.print(escape(record.told()), soft_wrap=True)
 
 
 def print_recipe(console: Console, settings: tuple[Setting, ...], note: str) -> None:
@@ -131,7 +117,8 @@ def _started(event: Started) -> str:
 
 def _validated(event: Validated) -> str:
     mark = "  [green]best so far[/]" if event.best else ""
+    near = f", {event.quality.sqnr_db:.1f} dB SQNR to float" if event.quality else ""
     return (
         f"epoch {event.epoch}/{event.epochs}: validation loss {event.loss:.3f}, "
-        f"top-1 [bold]{event.top1:.1%}[/], top-5 {event.top5:.1%} of {event.images:,}{mark}"
+        f"top-1 [bold]{event.top1:.1%}[/], top-5 {event.top5:.1%} of {event.images:,}{near}{mark}"
     )

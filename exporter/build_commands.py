@@ -1,0 +1,140 @@
+"""`build`, `verify` and `inspect` on the command line: artifacts made, proved and looked into."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from exporter.arguments import (
+    Batch,
+    CheckpointPath,
+    Contract,
+    Deployment,
+    Format,
+    Io,
+    Json,
+    LabelsFile,
+    LoweringOption,
+    Out,
+    Photos,
+    Precisions,
+    Qat,
+    Quiet,
+    Resolution,
+    Softmax,
+    Verbose,
+)
+from exporter.known_targets import Targets, all_targets, jobs
+from exporter.session import drift, failures, session
+from exporter.spec import Precision
+from exporter.target import DeploymentTarget, ExportOptions, IosFormat, IoType, Lowering
+
+
+def build(
+    checkpoint: CheckpointPath = None,
+    target: Targets = None,
+    precision: Precisions = None,
+    out: Out = Path("build"),
+    calibration: Photos = None,
+    qat: Qat = False,
+    labels: LabelsFile = None,
+    resolution: Resolution = None,
+    preprocess: Contract = None,
+    lowering: LoweringOption = Lowering.DIRECT,
+    io: Io = IoType.FLOAT32,
+    softmax: Softmax = False,
+    ios_format: Format = IosFormat.MLPACKAGE,
+    deployment_target: Deployment = DeploymentTarget.IOS17,
+    batch: Batch = "1",
+    as_json: Json = False,
+    silent: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Build artifacts for every target and prove that each is the same model."""
+    with session(as_json=as_json, verbose=verbose, silent=silent) as current:
+        from exporter.checkpoints import Overrides
+        from exporter.options import (
+            check_ownership,
+            read_batch,
+            read_labels,
+            read_preprocess,
+        )
+        from exporter.pipeline import BuildRequest
+        from exporter.pipeline import build as run_build
+        from exporter.quantize.settings import QatSettings
+        from exporter.reference import Request
+
+        options = ExportOptions(
+            lowering=lowering,
+            io=io,
+            softmax=softmax,
+            format=ios_format,
+            deployment_target=deployment_target,
+            batch=read_batch(batch),
+        )
+        chosen = jobs(target, precision or [Precision.INT8], current.stream)
+        check_ownership(options, [job[0].info.name for job in chosen])
+        request = BuildRequest(
+            request=Request(
+                checkpoint=checkpoint,
+                overrides=Overrides(
+                    resolution=resolution,
+                    labels=read_labels(labels) if labels else None,
+                    preprocess=read_preprocess(preprocess) if preprocess else None,
+                ),
+                calibration=tuple(calibration or ()),
+                qat=QatSettings() if qat else None,
+            ),
+            jobs=chosen,
+            options=options,
+            out=out,
+            command=_command_line(),
+        )
+        current.watch(run_build(request), drift, failures)
+        if not (as_json or silent):
+            typer.echo(f"Wrote {out}. Prove it again: mnv2-export verify {out}")
+
+
+def verify(
+    directory: Annotated[Path, typer.Argument(help="What `build` wrote.")],
+    as_json: Json = False,
+    silent: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Re-run parity on what is on disk; the exit code tells."""
+    with session(as_json=as_json, verbose=verbose, silent=silent) as current:
+        from exporter.verify import verify as run_verify
+
+        current.watch(run_verify(directory, all_targets()), drift)
+
+
+def inspect(
+    artifact: Annotated[Path, typer.Argument(help="A file that `build` wrote.")],
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Show what is inside: I/O, operations, delegation, size by layer, preprocessing, labels."""
+    with session(as_json=as_json, verbose=verbose) as current:
+        from exporter.ui import results
+        from exporter.ui.progress import busy
+        from exporter.ui.tables import print_inspection
+
+        with busy(current.stream, f"reading {artifact.name}"):
+            from exporter.costs import costs
+            from exporter.inspection import inspect as run_inspect
+
+            found = run_inspect(artifact, all_targets())
+            counted = None if found.spec is None else costs(found.spec)
+        if as_json:
+            current.print_json({"inspection": found, "costs": counted})
+        else:
+            print_inspection(results(), found, counted)
+
+
+def _command_line() -> str:
+    """The command as typed, with this program's name and not its path."""
+    return shlex.join(["mnv2-export", *sys.argv[1:]])

@@ -1,0 +1,231 @@
+"""An int8 graph as a module whose integers can be trained by gradients.
+
+Everything is rounded where integer kernels round (`IntegerNetwork`), with straight-through
+gradients: weights per channel, biases on the accumulator's grid, every tensor behind its clamp.
+Weight scales are frozen; activation scales are too unless they are learned. What is trained is
+what is exported: `quantized()` reads the integers off.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import nn
+
+from exporter.graph import (
+    QMAX,
+    QMIN,
+    WEIGHT_QMAX,
+    Add,
+    Conv,
+    Input,
+    Linear,
+    Op,
+    Pool,
+    QParams,
+    QuantizedGraph,
+    Reshape,
+    Weight,
+    WeightedOp,
+)
+from exporter.quantize.fake_quant import accumulate, clamp, exact_float32, last_uses
+from exporter.quantize.integer_network import clamped_codes
+from exporter.quantize.rounding import round_bias_steps, round_learned, round_to_codes
+from exporter.quantize.settings import CodeLimits
+from exporter.quantize.to_graph import quantize_bias
+from exporter.validate import validate
+
+WITHIN = 0.49  # of a step: how far a float weight may be from the code that it rounds to
+NARROWEST, WIDEST = 0.25, 4.0  # of the measured range, that a learned one can become
+
+
+class QatLayer(nn.Module):
+    """A layer whose weights are learned as shares of their channel's fixed range.
+
+    One learning rate then suits every layer: a step of Adam moves each weight by as many int8
+    steps, whatever its channel's size.
+    """
+
+    scale: torch.Tensor
+    largest: torch.Tensor
+
+    def __init__(
+        self, original: WeightedOp, op: WeightedOp, source: QParams, limit: int, *, rounding: bool
+    ) -> None:
+        """Start from the codes of `op`, as near to the `original` float weights as these allow.
+
+        Without rounding it starts from the original.
+        """
+        super().__init__()
+        assert op.weight.scale is not None
+        self.op, self.limit, self.rounding = op, limit, rounding
+        scale = torch.from_numpy(op.weight.scale)
+        axes = (-1,) + (1,) * (op.weight.values.ndim - 1)
+        self.register_buffer("scale", scale, persistent=False)
+        self.register_buffer("largest", (scale * limit).reshape(axes), persistent=False)
+        exact = torch.from_numpy(original.weight.dequantized().copy())
+        steps = exact / scale.reshape(axes)
+        bias = torch.from_numpy(original.bias.copy())
+        if rounding:
+            codes = torch.from_numpy(op.weight.values).float()
+            steps = steps.clamp(codes - WITHIN, codes + WITHIN)
+            step = op.weight.scale * np.float32(source.scale)
+            bias = torch.from_numpy(op.bias.astype(np.float32) * step)
+        self.share = nn.Parameter(steps / limit)
+        self.bias = nn.Parameter(bias)
+
+    def forward(self, x: torch.Tensor, source_scale: float | torch.Tensor) -> torch.Tensor:
+        """The layer before its clamp, (n, i, ...) -> (n, o, ...)."""
+        weight = self.share * self.largest
+        if not self.rounding:
+            return accumulate(self.op, x, weight, self.bias)
+        zero = torch.zeros(len(self.scale), dtype=torch.int32, device=weight.device)
+        weight = torch.fake_quantize_per_channel_affine(
+            weight, self.scale, zero, 0, -self.limit, self.limit
+        )
+        step = (self.scale * source_scale).detach()
+        return accumulate(self.op, x, weight, round_bias_steps(self.bias, step))
+
+    def quantized(self, source: QParams) -> WeightedOp:
+        """The operation with the learned integers."""
+        scale = self.scale.cpu()
+        largest = self.largest.cpu()
+        inverse = (1.0 / scale).reshape(largest.shape)
+        codes = (self.share.detach().cpu() * largest * inverse).round_()
+        codes = codes.clamp_(-self.limit, self.limit)
+        return dataclasses.replace(
+            self.op,
+            weight=Weight(values=codes.numpy().astype(np.int8), scale=self.op.weight.scale),
+            bias=quantize_bias(
+                self.bias.detach().cpu().numpy(), np.float32(source.scale) * scale.numpy()
+            ),
+        )
+
+
+class QatNetwork(nn.Module):
+    """(n, 3, r, r) float32, normalized -> (n, classes) float32, through an int8 graph's grids.
+
+    `limits` and `weight_limits` narrow the codes of tensors and weights with fewer than 8 bits.
+    Learned ranges follow Esser et al. 2020 (LSQ, arXiv:1902.08153): a tensor's scale is trained
+    with its zero point fixed. Without `rounding` it is the same network in float, for controls.
+    """
+
+    def __init__(
+        self,
+        float_graph: QuantizedGraph,
+        graph: QuantizedGraph,
+        *,
+        limits: CodeLimits | None = None,
+        weight_limits: Mapping[str, int] | None = None,
+        learn_ranges: bool = False,
+        rounding: bool = True,
+    ) -> None:
+        super().__init__()
+        self.graph, self.limits, self.rounding = graph, limits or {}, rounding
+        self.spec = graph.spec
+        originals = {op.output: op for op in float_graph.weighted()}
+        narrow = weight_limits or {}
+        self.layers = nn.ModuleDict(
+            {
+                _key(op.output): QatLayer(
+                    originals[op.output],
+                    op,
+                    graph.qparams(op.input),
+                    narrow.get(op.output, WEIGHT_QMAX),
+                    rounding=rounding,
+                )
+                for op in graph.weighted()
+            }
+        )
+        self.factors = nn.ParameterDict()  # of the measured scales
+        if learn_ranges:
+            rounded = (op for op in graph.ops if isinstance(op, Conv | Linear | Add))
+            self.factors.update({_key(op.output): nn.Parameter(torch.ones(())) for op in rounded})
+        self._last = last_uses(graph)
+        self._roots = _roots(graph)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits that are within rounding noise of the integers', with gradients."""
+        values: dict[str, torch.Tensor] = {}
+        for op in self.graph.ops:
+            values[op.output] = self._step(op, [values[n] for n in op.inputs] or [x])
+            for name in self._last.get(op.output, ()):
+                del values[name]
+        return values[self.graph.output.name]
+
+    def quantized(self) -> QuantizedGraph:
+        """The int8 graph as trained so far; raises GraphError where it breaks a rule of graphs."""
+        learned = {name: self._qparams(name) for name in self.graph.tensors}
+        tensors = {
+            name: dataclasses.replace(tensor, qparams=learned[name])
+            for name, tensor in self.graph.tensors.items()
+        }
+        ops = tuple(
+            self._layer(op).quantized(learned[op.input]) if isinstance(op, Conv | Linear) else op
+            for op in self.graph.ops
+        )
+        graph = dataclasses.replace(self.graph, ops=ops, tensors=tensors)
+        validate(graph)
+        return graph
+
+    def _layer(self, op: WeightedOp) -> QatLayer:
+        layer = self.layers[_key(op.output)]
+        assert isinstance(layer, QatLayer)
+        return layer
+
+    def _factor(self, name: str) -> torch.Tensor | None:
+        key = _key(self._roots[name])
+        return self.factors[key].clamp(NARROWEST, WIDEST) if key in self.factors else None
+
+    def _scale(self, name: str) -> float | torch.Tensor:
+        factor, scale = self._factor(name), self.graph.qparams(name).scale
+        return scale if factor is None else factor * scale
+
+    def _qparams(self, name: str) -> QParams:
+        frozen, scale = self.graph.qparams(name), self._scale(name)
+        if isinstance(scale, float):
+            return frozen
+        return dataclasses.replace(frozen, scale=exact_float32(scale.item()))
+
+    def _step(self, op: Op, inputs: list[torch.Tensor]) -> torch.Tensor:
+        """One operation and the rounding of what it writes."""
+        codes = self.limits.get(op.output, (QMIN, QMAX))
+        if isinstance(op, Conv | Linear):
+            layer = self._layer(op)
+            y = layer(inputs[0], self._scale(op.input))
+            if not self.rounding:
+                return clamp(op, y)
+            codes = clamped_codes(op, self._qparams(op.output), codes)
+        elif isinstance(op, Add):
+            y = inputs[0] + inputs[1]
+        elif isinstance(op, Pool):
+            y = inputs[0].mean((2, 3), keepdim=True)
+        elif isinstance(op, Reshape):
+            return inputs[0].reshape(-1, *op.shape[1:])
+        elif isinstance(op, Input):
+            y = inputs[0]
+        else:
+            return inputs[0]
+        return self._rounded(op.output, y, codes) if self.rounding else y
+
+    def _rounded(self, name: str, y: torch.Tensor, codes: tuple[int, int]) -> torch.Tensor:
+        frozen, factor = self.graph.qparams(name), self._factor(name)
+        if factor is None:
+            return round_to_codes(y, frozen, *codes)
+        return round_learned(y, factor * frozen.scale, frozen.zero_point, *codes)
+
+
+def _roots(graph: QuantizedGraph) -> dict[str, str]:
+    """Tensor -> the tensor whose scale it shares: kernels write some with their input's."""
+    roots: dict[str, str] = {}
+    for op in graph.ops:
+        shares = not isinstance(op, Input | Conv | Linear | Add)
+        roots[op.output] = roots[op.inputs[0]] if shares else op.output
+    return roots
+
+
+def _key(name: str) -> str:
+    return name.replace(".", "/")  # torch forbids dots in module names

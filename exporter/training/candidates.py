@@ -1,0 +1,110 @@
+"""Weights as they would be shipped, ready to be judged and written."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from exporter.checkpoints import TrainedIntegers, save_checkpoint
+from exporter.graph import QuantizedGraph
+from exporter.models import MobileNetV2
+from exporter.quantize.fake_quant import FusedNetwork
+from exporter.quantize.integer_network import IntegerNetwork
+from exporter.quantize.settings import Bits
+from exporter.quantize.stages import END_TO_END
+from exporter.training.device import autocast
+from exporter.training.loading import to_input
+from exporter.training.settings import Arithmetic
+from exporter.training.validation import Tally
+from exporter.verdicts import QuantizationStage
+
+
+class Candidate(Protocol):
+    """What an epoch has come to."""
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Uint8 (n, 3, r, r) as loaded -> float32 (n, classes) on the CPU."""
+        ...
+
+    def save(self, path: Path, tally: Tally) -> None:
+        """Write a checkpoint that `build` takes, with how it did; raises CheckpointError."""
+        ...
+
+
+class FloatCandidate:
+    """A float network in eval mode."""
+
+    def __init__(self, model: MobileNetV2, device: torch.device, precision: Arithmetic) -> None:
+        self.model, self.device, self.precision = model.eval(), device, precision
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits, computed on the device in its precision."""
+        on_device = images.to(self.device, memory_format=torch.channels_last)
+        with torch.no_grad(), autocast(self.device, self.precision):
+            logits: torch.Tensor = self.model(to_input(on_device, self.model.spec.preprocess))
+        return logits.float().cpu()
+
+    def save(self, path: Path, tally: Tally) -> None:
+        """The weights and their spec; how they did is in metrics.jsonl."""
+        del tally
+        save_checkpoint(path, self.model.spec, self.model.state_dict())
+
+
+class IntegerLogits:
+    """An int8 graph, run as the integers that ship, on the CPU wherever the training is."""
+
+    def __init__(self, graph: QuantizedGraph, bits: Bits) -> None:
+        self.network = IntegerNetwork(graph, bits.code_limits(graph))
+        self.contract = graph.spec.preprocess
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Float32 (n, classes) for uint8 (n, 3, r, r)."""
+        inputs = to_input(images.cpu(), self.contract)
+        return torch.from_numpy(self.network(inputs.numpy()))
+
+
+class FloatLogits:
+    """The float model that integers are compared with, and learn from."""
+
+    def __init__(self, graph: QuantizedGraph, device: torch.device) -> None:
+        self.network = FusedNetwork(graph).eval().requires_grad_(False).to(device)
+        self.contract, self.device = graph.spec.preprocess, device
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Float32 (n, classes) on the CPU for uint8 (n, 3, r, r)."""
+        logits: torch.Tensor = self.network(to_input(images.to(self.device), self.contract))
+        return logits.cpu()
+
+
+class IntegerCandidate:
+    """An int8 graph beside the float model that it began with."""
+
+    def __init__(self, model: MobileNetV2, integers: TrainedIntegers, bits: Bits) -> None:
+        self.model, self.integers = model, integers
+        self.logits = IntegerLogits(integers.graph, bits)
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits of the integers."""
+        return self.logits(images)
+
+    def save(self, path: Path, tally: Tally) -> None:
+        """With one stage more: that of an epoch of end-to-end training."""
+        self.save_with(path, (ended(tally, kept=True),))
+
+    def save_with(self, path: Path, stages: tuple[QuantizationStage, ...]) -> None:
+        """The float model and the int8 graph, with more stages in its record."""
+        record = self.integers.record
+        record = dataclasses.replace(record, stages=(*record.stages, *stages))
+        integers = dataclasses.replace(self.integers, record=record)
+        save_checkpoint(path, self.model.spec, self.model.state_dict(), integers=integers)
+
+
+def ended(tally: Tally, *, kept: bool) -> QuantizationStage:
+    """The record of an epoch of end-to-end training."""
+    assert tally.quality is not None, "integers are compared with the float model"
+    return QuantizationStage(
+        name=END_TO_END, quality=tally.quality, accuracy=tally.accuracy, kept=kept
+    )
