@@ -54,7 +54,7 @@ from exporter.training.recipes import (
     make_recipe,
 )
 from exporter.training.run_folder import RunFolder
-from exporter.training.runs import Place, train
+from exporter.training.runs import Place, own_cores, train
 from exporter.training.schedule import Plan
 from exporter.training.settings import Arithmetic, Asked, Device, Settings, settle
 from exporter.training.start import starting_point
@@ -566,6 +566,21 @@ def test_a_run_is_resumed_as_it_was(run: tuple[Path, list], data: Path) -> None:
     began = RunFolder(folder).read_run()
     assert (began.settings, began.workers) == (settings(data), 1)
     assert settle(Asked(workers=0), began.settings) == began.settings
+
+
+def test_computing_and_loading_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("exporter.training.runs.cores", lambda: 8)
+    before = torch.get_num_threads()
+    for workers, expected in ((0, 8), (3, 5), (8, 1), (20, 1)):
+        with own_cores(settings(Path("data"), workers=workers)):
+            assert torch.get_num_threads() == expected
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    with own_cores(settings(Path("data"), workers=1)):
+        assert torch.get_num_threads() == 1
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    with own_cores(settings(Path("data"), workers=1)):
+        assert torch.get_num_threads() == before
 
 
 def test_a_run_goes_on_with_its_own_images_only(

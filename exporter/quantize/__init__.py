@@ -1,14 +1,17 @@
 """A float QuantizedGraph and a few unlabeled images become an int8 QuantizedGraph.
 
 equalize.py         channels of the linear streams more alike, the model the same
-fake_quant.py       the graph as a trainable module with explicit fake-quant
+fake_quant.py       the graph as a module with explicit fake-quant
 ranges.py           activation ranges (MSE) and the input scale without rounding ties
 bias_correction.py  one streaming pass that removes the mean error of every layer
 to_graph.py         the module back into an integer graph
 integer_network.py  the int8 graph on torch: as exact as the golden, and faster
-block_qat.py        weights and biases trained block by block on the same images (rounding.py)
+qat_layer.py        a layer whose integers are trained (rounding.py)
+block_qat.py        weights and biases trained block by block on the same images
+qat_network.py      the whole graph as a module to train; exporter/training/qat.py does
 settings.py         bits per kind of tensor, and how block-wise training goes about it
 stages.py           all of these in turn, each kept only if it helps
+health.py           what would ruin quantization, found beforehand
 """
 
 from __future__ import annotations

@@ -21,7 +21,6 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from torch import nn
 
 from exporter.graph import (
     Add,
@@ -31,12 +30,11 @@ from exporter.graph import (
     Pool,
     QParams,
     QuantizedGraph,
-    Weight,
     WeightedOp,
     accumulator_step,
 )
 from exporter.quantize.bias_correction import FEWEST_IMAGES, MEMORY_BYTES
-from exporter.quantize.fake_quant import FusedLayer, FusedNetwork
+from exporter.quantize.fake_quant import FusedNetwork
 from exporter.quantize.integer_network import (
     BATCH,
     IntegerNetwork,
@@ -44,7 +42,8 @@ from exporter.quantize.integer_network import (
     clamped_codes,
     dequantize,
 )
-from exporter.quantize.rounding import round_bias_steps, round_to_codes
+from exporter.quantize.qat_layer import QatLayer
+from exporter.quantize.rounding import round_to_codes
 from exporter.quantize.settings import QatSettings
 from exporter.quantize.to_graph import quantize_bias
 from exporter.validate import validate
@@ -127,52 +126,6 @@ def affordable(graph: QuantizedGraph, blocks: tuple[Block, ...]) -> int:
     return max(FEWEST_IMAGES, MEMORY_BYTES // per_image)
 
 
-class TrainedLayer(nn.Module):
-    """A layer whose weights are learned as shares of their channel's fixed range.
-
-    One learning rate then suits every layer: a step of Adam moves each weight by as many int8
-    steps, whatever its channel's size.
-    """
-
-    def __init__(
-        self, op: WeightedOp, frozen: WeightedOp, bias_step: np.ndarray, largest_code: int
-    ) -> None:
-        super().__init__()
-        assert frozen.weight.scale is not None
-        self.frozen = frozen
-        self.fused = FusedLayer(op).requires_grad_(False)
-        self.largest_code = largest_code
-        self.scale = torch.from_numpy(frozen.weight.scale)
-        self.bias_step = torch.from_numpy(bias_step)
-        axes = (-1,) + (1,) * (op.weight.values.ndim - 1)
-        self.largest = (self.scale * largest_code).reshape(axes)
-        self.share = nn.Parameter(self.fused.weight / self.largest)
-        self.bias = nn.Parameter(torch.from_numpy(frozen.bias.astype(np.float32) * bias_step))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The layer before its clamp, (n, i, ...) -> (n, o, ...)."""
-        weight = torch.fake_quantize_per_channel_affine(
-            self.share * self.largest,
-            self.scale,
-            torch.zeros(len(self.scale), dtype=torch.int32),
-            0,
-            -self.largest_code,
-            self.largest_code,
-        )
-        return self.fused.accumulate(x, weight, round_bias_steps(self.bias, self.bias_step))
-
-    def quantized(self) -> WeightedOp:
-        """The operation with the learned integers."""
-        inverse = (1.0 / self.scale).reshape(self.largest.shape)
-        codes = (self.share.detach() * self.largest * inverse).round_()
-        codes = codes.clamp_(-self.largest_code, self.largest_code)
-        return dataclasses.replace(
-            self.frozen,
-            weight=Weight(values=codes.numpy().astype(np.int8), scale=self.frozen.weight.scale),
-            bias=quantize_bias(self.bias.detach().numpy(), self.bias_step.numpy()),
-        )
-
-
 class _Trainer:
     """What all blocks share: the two networks, the settings and one random order of images."""
 
@@ -208,7 +161,7 @@ class _Trainer:
     ) -> tuple[dict[str, WeightedOp], float, float]:
         """Train a block's layers; their integers, and the loss of the first and the last step."""
         layers = {op.output: self._layer(op) for op in block if isinstance(op, Conv | Linear)}
-        parameters = [p for layer in layers.values() for p in layer.parameters() if p.requires_grad]
+        parameters = [p for layer in layers.values() for p in layer.parameters()]
         settings, losses = self.settings, []
         optimizer = torch.optim.Adam(parameters, lr=settings.learning_rate, foreach=True)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
@@ -226,7 +179,11 @@ class _Trainer:
             losses.append(loss.item())
         # A block whose training diverged keeps what it had.
         finite = all(bool(p.isfinite().all()) for p in parameters)
-        learned = {name: layer.quantized() for name, layer in layers.items()} if finite else {}
+        learned = {
+            name: layer.quantized(self.graph.qparams(layer.op.input))
+            for name, layer in layers.items()
+            if finite
+        }
         return learned, losses[0], losses[-1]
 
     def finish(
@@ -248,17 +205,18 @@ class _Trainer:
         block = tuple(centered if op is last else op for op in block)
         return block, self.run_integers(block, codes)
 
-    def _layer(self, op: WeightedOp) -> TrainedLayer:
-        step = accumulator_step(op, self.graph.qparams(op.input))
-        return TrainedLayer(self.originals[op.output], op, step, self.weight_limits[op.output])
+    def _layer(self, op: WeightedOp) -> QatLayer:
+        source, limit = self.graph.qparams(op.input), self.weight_limits[op.output]
+        return QatLayer(self.originals[op.output], op, source, limit)
 
     def _rounded(
-        self, op: Op, inputs: list[torch.Tensor], layers: dict[str, TrainedLayer]
+        self, op: Op, inputs: list[torch.Tensor], layers: dict[str, QatLayer]
     ) -> torch.Tensor:
         """One operation and the rounding of what it writes, with gradients."""
         q, limits = self.graph.qparams(op.output), self.integers.codes(op.output)
         if isinstance(op, Conv | Linear):
-            return round_to_codes(layers[op.output](inputs[0]), q, *clamped_codes(op, q, limits))
+            y = layers[op.output](inputs[0], self.graph.qparams(op.input).scale)
+            return round_to_codes(y, q, *clamped_codes(op, q, limits))
         return round_to_codes(self.exact.step(op, inputs), q, *limits)
 
 

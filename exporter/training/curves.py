@@ -21,23 +21,35 @@ def available() -> bool:
 
 
 def draw_curve(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Loss and learning rate by update, accuracy by epoch, from the lines of metrics.jsonl."""
-    figure = _figure(9.0, 7.0)
+    """Loss and learning rate by update, accuracy by epoch, from the lines of metrics.jsonl.
+
+    Integers have their SQNR to the float model beside it; their training loss is no cross-entropy.
+    """
     train = [row for row in rows if row["kind"] == "train"]
     val = [row for row in rows if row["kind"] == "val"]
-    loss, accuracy, lr = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1))
-    loss.plot([r["step"] for r in train], [r["loss"] for r in train], label="training")
-    loss.plot([r["step"] for r in val], [r["loss"] for r in val], "o-", label="validation")
-    loss.set_ylabel("cross-entropy")
+    integers = any(row.get("quality") for row in val)
+    ratios = (3, 3, 3, 1) if integers else (3, 3, 1)
+    figure = _figure(9.0, 0.5 + sum(ratios))
+    panels = figure.subplots(len(ratios), 1, sharex=True, height_ratios=ratios)
+    loss, accuracy, lr = panels[0], panels[1], panels[-1]
+    steps, epochs = [row["step"] for row in train], [row["step"] for row in val]
+    loss.plot(steps, [row["loss"] for row in train], label="training")
+    if not integers:
+        loss.plot(epochs, [row["loss"] for row in val], "o-", label="validation")
+    loss.set_ylabel("loss" if integers else "cross-entropy")
     for key, label in (("top1", "top-1"), ("top5", "top-5")):
-        accuracy.plot([r["step"] for r in val], [100 * r[key] for r in val], "o-", label=label)
-    for row in [r for r in val if r["best"]][-1:]:
+        accuracy.plot(epochs, [100 * row[key] for row in val], "o-", label=label)
+    for row in [row for row in val if row["best"]][-1:]:
         accuracy.axvline(row["step"], color="0.6", linestyle=":", label=f"best, {row['top1']:.1%}")
     accuracy.set_ylabel("validation, %")
-    lr.plot([r["step"] for r in train], [r["lr"] for r in train], color="0.4")
+    if integers:
+        ratio = [row["quality"]["sqnr_db"] for row in val]
+        panels[2].plot(epochs, ratio, "o-", color="C2", label="SQNR to float")
+        panels[2].set_ylabel("dB")
+    lr.plot(steps, [row["lr"] for row in train], color="0.4")
     lr.set_ylabel("lr")
     lr.set_xlabel("updates")
-    for axes in (loss, accuracy):
+    for axes in panels[:-1]:
         axes.legend(frameon=False)
         axes.grid(alpha=0.3)
     _save(figure, path)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import multiprocessing
-import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from exporter.errors import DataError
 from exporter.preprocess import to_pixels
 from exporter.spec import ChannelOrder, Preprocess
+from exporter.threads import cores
 from exporter.training.augment import Augment, augmented, generator
 from exporter.training.sources import Source
 
@@ -205,11 +205,9 @@ def default_workers(processes: int = 1) -> int:
     """Worker processes for each of the `processes` that train on this machine.
 
     One core stays with each training process, the others decode: none of 1 core, 1 of 2, and at
-    most MAX_WORKERS. Cores are those that this process may use, not those that are built in.
+    most MAX_WORKERS.
     """
-    available = getattr(os, "sched_getaffinity", None)
-    cores = len(available(0)) if available else os.cpu_count() or 1
-    return max(0, min(MAX_WORKERS, cores // max(1, processes) - 1))
+    return max(0, min(MAX_WORKERS, cores() // max(1, processes) - 1))
 
 
 @dataclass

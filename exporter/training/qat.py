@@ -51,6 +51,7 @@ from exporter.training.runs import (
     make_plan,
     open_folder,
     opened,
+    own_cores,
     with_workers,
 )
 from exporter.training.settings import Settings
@@ -65,8 +66,9 @@ START = "start.safetensors"
 
 def qat(settings: Settings, place: Place) -> Iterator[TrainingEvent]:
     """Train integers as asked; every worker runs this, and the lead's events tell the story."""
-    with join(pick_device(settings.device)) as world:
-        yield from _qat(with_workers(settings), place, world)
+    settings = with_workers(settings)
+    with own_cores(settings), join(pick_device(settings.device)) as world:
+        yield from _qat(settings, place, world)
 
 
 def _qat(settings: Settings, place: Place, world: World) -> Iterator[TrainingEvent]:

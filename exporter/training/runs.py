@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from exporter.models import MobileNetV2
 from exporter.preprocess import normalize
 from exporter.quantize import health
 from exporter.spec import ModelSpec
+from exporter.threads import cores, threads
 from exporter.training import run_folder
 from exporter.training.device import pick_device, pick_precision
 from exporter.training.distributed import World, join
@@ -89,9 +91,9 @@ class Run:
 
 def train(settings: Settings, place: Place) -> Iterator[TrainingEvent]:
     """Train as asked; every worker runs this, and the lead's events tell the whole story."""
-    device = pick_device(settings.device)
-    with join(device) as world:
-        yield from _train(with_workers(settings), place, world)
+    settings = with_workers(settings)
+    with own_cores(settings), join(pick_device(settings.device)) as world:
+        yield from _train(settings, place, world)
 
 
 def _train(settings: Settings, place: Place, world: World) -> Iterator[TrainingEvent]:
@@ -167,8 +169,19 @@ def with_workers(settings: Settings) -> Settings:
     """The number of processes that load images, shared out among the workers of this machine."""
     if settings.workers is not None:
         return settings
-    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return dataclasses.replace(settings, workers=default_workers(processes))
+    return dataclasses.replace(settings, workers=default_workers(_processes()))
+
+
+def own_cores(settings: Settings) -> contextlib.AbstractContextManager[None]:
+    """Compute on the cores that do not load images; more threads than cores are slower than one."""
+    if "OMP_NUM_THREADS" in os.environ:  # the user's choice, or the launcher's
+        return contextlib.nullcontext()
+    return threads(max(1, cores() // _processes() - (settings.workers or 0)))
+
+
+def _processes() -> int:
+    """That train on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def make_plan(settings: Settings, splits: Splits, world: World) -> Plan:
