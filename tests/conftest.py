@@ -11,7 +11,8 @@ import torch
 from typer.testing import CliRunner, Result
 
 os.environ["TQDM_DISABLE"] = "1"  # read when tqdm is first imported
-torch.set_num_threads(1)  # these networks are too small to share between cores
+os.environ["OMP_NUM_THREADS"] = "1"  # of commands too; these networks are too small to share
+torch.set_num_threads(1)
 
 
 @dataclass(frozen=True)
