@@ -1,11 +1,14 @@
 """A model enters at the top and walks straight down; each step takes a record and gives the next.
 
     checkpoints/   torchvision, timm, Keras, safetensors, own  ->  ModelSpec and state dict
-    models/        MobileNetV2 as a PyTorch module
+    models/        MobileNetV2, SSDLite and Mobile DeepLabv3 as PyTorch modules
+    detection/     anchors, boxes, non-maximum suppression, the detector's loss
+    segmentation/  the segmenter's loss and its mean IoU
     training/      labeled images -> a checkpoint, float or int8; recipes, one device or many
     fold           batch norm folded: the float QuantizedGraph
     quantize/      calibration images  ->  the int8 QuantizedGraph; quantizing is where builds do it
-    graph          the dozen operations that golden and targets share; validate, graph_file
+    graph          the dozen operations that golden and targets share (operations); validate,
+                   graph_file
     golden         the integer-exact reference
     pipeline       graph -> each target -> written, reloaded from disk, compared
     parity         same, drifted or not run; quality against float

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from exporter.fold import fold
 from exporter.graph import Conv, Linear, multiply_adds
-from exporter.models import MobileNetV2
+from exporter.models import make_network
 from exporter.spec import ModelSpec
 
 
@@ -28,11 +29,12 @@ class Costs:
     parameters: int
     multiply_adds: int
     layers: tuple[LayerCost, ...]
+    outputs: Mapping[str, tuple[int, ...]]  # shapes by name
 
 
 def costs(spec: ModelSpec) -> Costs:
     """Count a network with random weights."""
-    model = MobileNetV2(spec).eval()
+    model = make_network(spec).eval()
     graph = fold(model)
     layers = tuple(
         LayerCost(
@@ -48,6 +50,7 @@ def costs(spec: ModelSpec) -> Costs:
         parameters=sum(p.numel() for p in model.parameters()),
         multiply_adds=sum(layer.multiply_adds for layer in layers),
         layers=layers,
+        outputs={tensor.name: tensor.shape for tensor in graph.outputs},
     )
 
 
@@ -55,4 +58,5 @@ def _kind(op: Conv | Linear) -> str:
     if isinstance(op, Linear):
         return "linear"
     kernel = "x".join(str(k) for k in op.kernel)
-    return f"depthwise {kernel}" if op.depthwise else f"conv {kernel}"
+    dilation = f" dilation {op.dilation[0]}" if op.dilation != (1, 1) else ""
+    return f"{'depthwise' if op.depthwise else 'conv'} {kernel}{dilation}"

@@ -2,124 +2,56 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-import numpy as np
-import torch
 from torch import nn
 
+from exporter.detection.anchors import make_anchors
 from exporter.graph import (
     RELU,
     RELU6,
-    Add,
     Clamp,
-    Conv,
-    Input,
+    Concat,
+    DecodeBoxes,
     Linear,
-    Op,
     Output,
+    Permute,
     Pool,
     QuantizedGraph,
     Reshape,
-    Shape,
-    Tensor,
+    Resize,
+    Sigmoid,
     Weight,
 )
-from exporter.models import ConvBNReLU6, InvertedResidual, MobileNetV2
-from exporter.models.blocks import conv_padding
-from exporter.validate import validate
+from exporter.graph_builder import GraphBuilder
+from exporter.models import MobileDeepLabV3, MobileNetV2, Network, SSDLite
+from exporter.models.ssdlite import BOX, FIRST_MAP
+from exporter.outputs import Outputs, check_outputs, default_outputs
 
 CLAMPS: dict[type[nn.Module], Clamp] = {nn.ReLU: RELU, nn.ReLU6: RELU6}
 
 
-@dataclass(kw_only=True)
-class _Builder:
-    """Operations and tensors collected so far."""
-
-    ops: list[Op] = field(default_factory=list)
-    tensors: dict[str, Tensor] = field(default_factory=dict)
-
-    def emit(self, op: Op, shape: Shape) -> str:
-        self.ops.append(op)
-        self.tensors[op.output] = Tensor(name=op.output, shape=shape)
-        return op.output
-
-    def apply(self, op: Conv | Linear | Add | Pool | Reshape | Output) -> str:
-        return self.emit(op, op.output_shape(self.tensors[op.inputs[0]].shape))
-
-
-def fold(model: MobileNetV2) -> QuantizedGraph:
+def fold(model: Network, outputs: Outputs | None = None) -> QuantizedGraph:
     """Walk the network once; batch norm goes into the convolutions in float64, rounded once.
 
-    Raises GraphError when a folded weight is not finite.
+    `outputs` says how the graph ends, by default as the task's module does. Raises GraphError when
+    a folded weight is not finite, UnsupportedError for outputs that the task does not have.
     """
-    spec = model.spec
-    graph = _Builder()
-    x = graph.emit(Input(output="input"), (1, 3, spec.resolution, spec.resolution))
-    for index, block in enumerate(model.features):
-        name = f"features.{index}"
-        if isinstance(block, InvertedResidual):
-            x = _inverted_residual(graph, block, x, name)
-        elif isinstance(block, ConvBNReLU6):
-            x = _conv_bn(graph, block[0], block[1], RELU6, x, name)
-        else:
-            raise TypeError(f"{name} is a {type(block).__name__}")
+    wanted = default_outputs(model.spec.task) if outputs is None else outputs
+    check_outputs(model.spec.task, wanted)
+    graph = GraphBuilder(spec=model.spec)
+    x = graph.features(model.features, graph.input())
+    if isinstance(model, SSDLite):
+        _fold_ssdlite(graph, model, x, wanted)
+    elif isinstance(model, MobileDeepLabV3):
+        _fold_deeplab(graph, model, x, wanted)
+    else:
+        _fold_classifier(graph, model, x)
+    return graph.finish()
+
+
+def _fold_classifier(graph: GraphBuilder, model: MobileNetV2, x: str) -> None:
     x = graph.apply(Pool(input=x, output="pool"))
-    x = graph.apply(Reshape(input=x, output="flatten", shape=graph.tensors[x].shape[:2]))
-    x = _head(graph, model.classifier, x)
-    graph.apply(Output(input=x, output="logits"))
-    folded = QuantizedGraph(spec=spec, ops=tuple(graph.ops), tensors=graph.tensors)
-    validate(folded)
-    return folded
-
-
-def _inverted_residual(graph: _Builder, block: InvertedResidual, x: str, name: str) -> str:
-    y = x
-    *activated, project, norm = block.conv
-    for i, layer in enumerate(activated):
-        assert isinstance(layer, ConvBNReLU6)
-        y = _conv_bn(graph, layer[0], layer[1], RELU6, y, f"{name}.conv.{i}")
-    y = _conv_bn(graph, project, norm, None, y, f"{name}.conv.{len(activated)}")
-    return graph.apply(Add(a=x, b=y, output=f"{name}.add")) if block.residual else y
-
-
-def _conv_bn(
-    graph: _Builder, conv: nn.Module, norm: nn.Module, clamp: Clamp | None, x: str, name: str
-) -> str:
-    if not isinstance(conv, nn.Conv2d) or not isinstance(norm, nn.BatchNorm2d):
-        raise TypeError(f"{name} is not a convolution followed by batch norm")
-    weight, bias = fold_batch_norm(conv, norm)
-    height, width = graph.tensors[x].shape[2:]
-    return graph.apply(
-        Conv(
-            input=x,
-            output=name,
-            weight=Weight(values=weight),
-            bias=bias,
-            stride=(conv.stride[0], conv.stride[1]),
-            padding=conv_padding(conv, height, width),
-            dilation=(conv.dilation[0], conv.dilation[1]),
-            groups=conv.groups,
-            clamp=clamp,
-        )
-    )
-
-
-def fold_batch_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[np.ndarray, np.ndarray]:
-    """Float32 weight (o, i, kh, kw) and bias (o,) of the convolution that equals conv then norm."""
-    mean, variance = norm.running_mean, norm.running_var
-    if mean is None or variance is None:
-        raise TypeError("batch norm without running statistics cannot be folded")
-    with torch.no_grad():
-        factor = norm.weight.double() / torch.sqrt(variance.double() + norm.eps)
-        weight = conv.weight.double() * factor.view(-1, 1, 1, 1)
-        start = 0.0 if conv.bias is None else conv.bias.double()
-        bias = (start - mean.double()) * factor + norm.bias.double()
-    return weight.float().numpy(), bias.float().numpy()
-
-
-def _head(graph: _Builder, classifier: nn.Sequential, x: str) -> str:
-    layers = [layer for layer in classifier if not isinstance(layer, nn.Dropout)]
+    x = graph.apply(Reshape(input=x, output="flatten", shape=graph.shape(x)[:2]))
+    layers = [layer for layer in model.classifier if not isinstance(layer, nn.Dropout)]
     linears = [i for i, layer in enumerate(layers) if isinstance(layer, nn.Linear)]
     for position, i in enumerate(linears):
         linear = layers[i]
@@ -135,4 +67,64 @@ def _head(graph: _Builder, classifier: nn.Sequential, x: str) -> str:
                 clamp=None if follower is None else CLAMPS.get(type(follower)),
             )
         )
-    return x
+    graph.apply(Output(input=x, output="logits"))
+
+
+def _fold_ssdlite(graph: GraphBuilder, model: SSDLite, x: str, wanted: Outputs) -> None:
+    """Two heads on each of six maps, whose results are joined into one list of anchors."""
+    spec, detection = model.spec, model.spec.detection
+    assert detection is not None
+    maps = [f"features.{FIRST_MAP}.conv.0", x]
+    for index, extra in enumerate(model.extras):
+        for i, layer in enumerate(extra.children()):
+            x = graph.conv_bn_relu6(layer, x, f"extras.{index}.{i}")
+        maps.append(x)
+    logits = _heads(graph, model.class_heads, maps, "class_heads", spec.classes)
+    offsets = _heads(graph, model.box_heads, maps, "box_heads", BOX)
+    results = {"class_logits": logits, "box_offsets": offsets}
+    if wanted is Outputs.DECODED:
+        decode = DecodeBoxes(
+            input=offsets,
+            output="decode",
+            anchors=make_anchors(detection, spec.resolution),
+            center_variance=detection.center_variance,
+            size_variance=detection.size_variance,
+        )
+        results = {
+            "scores": graph.apply(Sigmoid(input=logits, output="sigmoid")),
+            "boxes": graph.apply(decode),
+        }
+    for name, tensor in results.items():
+        graph.apply(Output(input=tensor, output=name))
+
+
+def _heads(
+    graph: GraphBuilder, heads: nn.ModuleList, maps: list[str], name: str, values: int
+) -> str:
+    """Every map's (1, k * values, h, w) -> (1, h * w * k, values), joined."""
+    parts = []
+    for index, (head, source) in enumerate(zip(heads, maps, strict=True)):
+        depthwise, predictor = head.children()
+        x = graph.conv_bn_relu6(depthwise, source, f"{name}.{index}.0")
+        x = graph.conv(predictor, x, f"{name}.{index}.1")
+        x = graph.apply(Permute(input=x, output=f"{name}.{index}.nhwc", order=(0, 2, 3, 1)))
+        _, height, width, channels = graph.shape(x)
+        shape = (1, height * width * (channels // values), values)
+        parts.append(graph.apply(Reshape(input=x, output=f"{name}.{index}.flat", shape=shape)))
+    return graph.apply(Concat(inputs=tuple(parts), output=f"{name}.joined", axis=1))
+
+
+def _fold_deeplab(graph: GraphBuilder, model: MobileDeepLabV3, x: str, wanted: Outputs) -> None:
+    height, width = graph.shape(x)[2:]
+    y = graph.apply(Pool(input=x, output="pool"))
+    y = graph.conv_bn_relu6(model.pooled, y, "pooled")
+    parts = [graph.apply(Resize(input=y, output="pooled.resized", size=(height, width)))]
+    for index, branch in enumerate(model.branches):
+        parts.append(graph.conv_bn_relu6(branch, x, f"branches.{index}"))
+    x = graph.apply(Concat(inputs=tuple(parts), output="joined", axis=1))
+    x = graph.conv_bn_relu6(model.project, x, "project")
+    x = graph.conv(model.classifier, x, "classifier")
+    if wanted is Outputs.LOGITS:
+        side = model.spec.resolution
+        x = graph.apply(Resize(input=x, output="resized", size=(side, side)))
+    graph.apply(Output(input=x, output=str(wanted)))

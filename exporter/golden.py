@@ -17,21 +17,28 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from exporter.detection.boxes import decode_float32
 from exporter.graph import (
     QMAX,
     QMIN,
     Add,
+    Concat,
     Conv,
+    DecodeBoxes,
     Input,
     Linear,
     Op,
     Output,
+    Permute,
     Pool,
     QParams,
     QuantizedGraph,
     Reshape,
+    Resize,
+    Sigmoid,
     WeightedOp,
     accumulator_step,
+    no_rule,
 )
 from exporter.spec import Rules
 
@@ -48,10 +55,20 @@ def run(
     rules: Rules = Rules.XNNPACK,
     trace: Trace | None = None,
 ) -> np.ndarray:
-    """Float32 (n, classes) for float32 (n, 3, r, r).
+    """The one result, such as float32 (n, classes), for float32 (n, 3, r, r).
 
     `trace(name, value)` sees every tensor: int8 codes in an int8 graph, float32 otherwise.
     """
+    return run_outputs(graph, images, rules, trace)[graph.output.name]
+
+
+def run_outputs(
+    graph: QuantizedGraph,
+    images: np.ndarray,
+    rules: Rules = Rules.XNNPACK,
+    trace: Trace | None = None,
+) -> dict[str, np.ndarray]:
+    """Every result by name, of a graph with any number of them."""
     values: dict[str, np.ndarray] = {}
     with torch.no_grad():
         for op in graph.ops:
@@ -62,7 +79,7 @@ def run(
                 values[op.output] = _float_step(op, inputs)
             if trace is not None:
                 trace(op.output, values[op.output])
-    return values[graph.output.name]
+    return {tensor.name: values[tensor.name] for tensor in graph.outputs}
 
 
 def _float_step(op: Op, inputs: list[np.ndarray]) -> np.ndarray:
@@ -75,6 +92,23 @@ def _float_step(op: Op, inputs: list[np.ndarray]) -> np.ndarray:
         return np.asarray(x + inputs[1])
     if isinstance(op, Pool):
         return np.asarray(x.mean((2, 3), keepdims=True, dtype=np.float32))
+    return _float_shape_step(op, inputs)
+
+
+def _float_shape_step(op: Op, inputs: list[np.ndarray]) -> np.ndarray:
+    """Operations of heads, and those that only rearrange."""
+    x = inputs[0]
+    if isinstance(op, Resize):
+        size = list(op.size)
+        return np.asarray(F.interpolate(torch.from_numpy(x), size, mode="bilinear").numpy())
+    if isinstance(op, Concat):
+        return np.concatenate(inputs, op.axis)
+    if isinstance(op, Permute):
+        return np.ascontiguousarray(x.transpose(op.order))
+    if isinstance(op, Sigmoid):
+        return np.asarray(torch.sigmoid(torch.from_numpy(x)).numpy())
+    if isinstance(op, DecodeBoxes):
+        return decode_float32(x, op.anchors, op.center_variance, op.size_variance)
     return x.reshape(len(x), *op.shape[1:]) if isinstance(op, Reshape) else x
 
 
@@ -96,7 +130,9 @@ def _integer_step(
         return pool(x, graph.qparams(op.input), target)
     if isinstance(op, Output):
         return dequantize(x, target)
-    return x.reshape(len(x), *op.shape[1:])
+    if isinstance(op, Reshape):
+        return x.reshape(len(x), *op.shape[1:])
+    raise no_rule(op, "int8 arithmetic")
 
 
 def quantize(x: np.ndarray, q: QParams, rules: Rules = Rules.XNNPACK) -> np.ndarray:

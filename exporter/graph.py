@@ -3,7 +3,8 @@
 `fold` writes it, `quantize` rewrites it, the golden executes it and every target is a walk over it.
 A tensor carries a shape and, in an int8 graph, its quantization parameters; activations are affine
 per-tensor int8, weights symmetric per-channel int8, biases int32 at scale `input scale x weight
-scale`. There is no batch norm and no dropout to leave behind: neither has an operation.
+scale`. There is no batch norm and no dropout to leave behind: neither has an operation
+(`operations.py`; all of them are names of this module too).
 
 Tensors are (n, c, h, w) with n = 1; targets may widen the batch when they write a file.
 """
@@ -13,21 +14,69 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import ClassVar
 
 import numpy as np
 
+from exporter.errors import GraphError, UnsupportedError
+from exporter.operations import (
+    RELU,
+    RELU6,
+    Add,
+    Clamp,
+    Concat,
+    Conv,
+    DecodeBoxes,
+    Input,
+    Linear,
+    Op,
+    Output,
+    Permute,
+    Pool,
+    Reshape,
+    Resize,
+    Shape,
+    Sigmoid,
+    Weight,
+    WeightedOp,
+)
 from exporter.spec import ModelSpec, Precision
 
+__all__ = [
+    "BIAS_BITS",
+    "QMAX",
+    "QMIN",
+    "RELU",
+    "RELU6",
+    "WEIGHT_QMAX",
+    "Add",
+    "Clamp",
+    "Concat",
+    "Conv",
+    "DecodeBoxes",
+    "Input",
+    "Linear",
+    "Op",
+    "Output",
+    "Permute",
+    "Pool",
+    "QParams",
+    "QuantizedGraph",
+    "Reshape",
+    "Resize",
+    "Shape",
+    "Sigmoid",
+    "Tensor",
+    "Weight",
+    "WeightedOp",
+    "accumulator_scale",
+    "accumulator_step",
+    "multiply_adds",
+    "no_rule",
+    "round_bias",
+]
 QMIN, QMAX = -128, 127  # activations
 WEIGHT_QMAX = 127  # weights are symmetric: -128 is never used
 BIAS_BITS = 22  # significant bits of an int32 bias (see `round_bias`)
-
-
-Shape = tuple[int, ...]
-Clamp = tuple[float, float]
-RELU6: Clamp = (0.0, 6.0)
-RELU: Clamp = (0.0, float("inf"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,174 +105,12 @@ class Tensor:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Weight:
-    """Float32 values, or int8 values with one float32 scale per output channel (axis 0)."""
-
-    values: np.ndarray
-    scale: np.ndarray | None = None
-
-    def dequantized(self) -> np.ndarray:
-        """Float32 values, whichever form is stored."""
-        if self.scale is None:
-            return self.values
-        axes = (-1,) + (1,) * (self.values.ndim - 1)
-        return np.asarray(self.values.astype(np.float32) * self.scale.reshape(axes))
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Input:
-    """The image tensor. An int8 graph quantizes it by the output tensor's parameters."""
-
-    output: str
-    inputs: ClassVar[tuple[str, ...]] = ()
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Conv:
-    """2-D convolution with bias and clamp; weight (o, i / groups, kh, kw), bias (o,)."""
-
-    input: str
-    output: str
-    weight: Weight
-    bias: np.ndarray  # float32, or int32 in an int8 graph
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int, int, int] = (0, 0, 0, 0)  # top, left, bottom, right
-    dilation: tuple[int, int] = (1, 1)
-    groups: int = 1
-    clamp: Clamp | None = None
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Names of the tensors that are read."""
-        return (self.input,)
-
-    @property
-    def kernel(self) -> tuple[int, int]:
-        """(kh, kw)."""
-        return self.weight.values.shape[2], self.weight.values.shape[3]
-
-    @property
-    def depthwise(self) -> bool:
-        """One filter per input channel."""
-        return self.groups > 1 and self.weight.values.shape[1] == 1
-
-    def output_shape(self, shape: Shape) -> Shape:
-        """(n, c, h, w) -> (n, o, h', w')."""
-        top, left, bottom, right = self.padding
-        sizes = [
-            (size + pad - dilation * (kernel - 1) - 1) // stride + 1
-            for size, pad, dilation, kernel, stride in zip(
-                shape[2:],
-                (top + bottom, left + right),
-                self.dilation,
-                self.kernel,
-                self.stride,
-                strict=True,
-            )
-        ]
-        return (shape[0], self.weight.values.shape[0], *sizes)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Linear:
-    """Fully connected layer; weight (o, i), bias (o,)."""
-
-    input: str
-    output: str
-    weight: Weight
-    bias: np.ndarray
-    clamp: Clamp | None = None
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Names of the tensors that are read."""
-        return (self.input,)
-
-    def output_shape(self, shape: Shape) -> Shape:
-        """(n, i) -> (n, o)."""
-        return (shape[0], self.weight.values.shape[0])
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Add:
-    """Elementwise sum of two tensors of one shape."""
-
-    a: str
-    b: str
-    output: str
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Names of the tensors that are read."""
-        return (self.a, self.b)
-
-    def output_shape(self, shape: Shape) -> Shape:
-        """Unchanged."""
-        return shape
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Pool:
-    """Global average pooling, (n, c, h, w) -> (n, c, 1, 1)."""
-
-    input: str
-    output: str
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Names of the tensors that are read."""
-        return (self.input,)
-
-    def output_shape(self, shape: Shape) -> Shape:
-        """(n, c, h, w) -> (n, c, 1, 1)."""
-        return (*shape[:2], 1, 1)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Reshape:
-    """The same values in row-major order under another shape; dimension 0 stays the batch."""
-
-    input: str
-    output: str
-    shape: Shape
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Names of the tensors that are read."""
-        return (self.input,)
-
-    def output_shape(self, shape: Shape) -> Shape:
-        """(n, ...) -> (n, *self.shape[1:])."""
-        return (shape[0], *self.shape[1:])
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Output:
-    """A result of the model. An int8 graph dequantizes it to float32."""
-
-    input: str
-    output: str
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Names of the tensors that are read."""
-        return (self.input,)
-
-    def output_shape(self, shape: Shape) -> Shape:
-        """Unchanged."""
-        return shape
-
-
-Op = Input | Conv | Linear | Add | Pool | Reshape | Output
-WeightedOp = Conv | Linear
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
 class QuantizedGraph:
     """Operations in execution order, their tensors and the spec of the model they are.
 
-    The `Input` comes first and the one `Output` last. `precision` is INT8 when tensors carry
-    quantization parameters, FP32 otherwise (targets that write fp16 halve an FP32 graph).
+    The `Input` comes first and the `Output`s last, one for every result. `precision` is INT8 when
+    tensors carry quantization parameters, FP32 otherwise (targets that write fp16 halve an FP32
+    graph).
     """
 
     spec: ModelSpec
@@ -246,9 +133,18 @@ class QuantizedGraph:
         return self.tensors[self.ops[0].output]
 
     @property
+    def outputs(self) -> tuple[Tensor, ...]:
+        """The results in order; `qparams` are those of the values before they are dequantized."""
+        return tuple(self.tensors[op.output] for op in self.ops if isinstance(op, Output))
+
+    @property
     def output(self) -> Tensor:
-        """The result; its `qparams` are those of the logits before they are dequantized."""
-        return self.tensors[self.ops[-1].output]
+        """The one result; raises GraphError for a graph that has several."""
+        tensors = self.outputs
+        if len(tensors) != 1:
+            names = ", ".join(tensor.name for tensor in tensors)
+            raise GraphError(f"one result is expected, the graph has {len(tensors)}: {names}")
+        return tensors[0]
 
     def weighted(self) -> Iterator[WeightedOp]:
         """Convolutions and fully connected layers in order."""
@@ -260,6 +156,11 @@ class QuantizedGraph:
         if qparams is None:
             raise TypeError(f"tensor {name!r} is not quantized")
         return qparams
+
+
+def no_rule(op: Op, where: str) -> UnsupportedError:
+    """What a walk raises for an operation that it does not know."""
+    return UnsupportedError(f"{where} has no rule for {type(op).__name__} {op.output!r}")
 
 
 def round_bias(steps: np.ndarray) -> np.ndarray:

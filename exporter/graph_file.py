@@ -123,10 +123,12 @@ def _op_from_json(data: dict[str, Any], arrays: dict[str, np.ndarray]) -> Op:
     if fields.get("clamp"):
         low, high = fields["clamp"]
         fields["clamp"] = (low, float("inf") if high is None else high)
-    if f"{output}:weight" in arrays:
-        fields["weight"] = Weight(
-            values=arrays[f"{output}:weight"], scale=arrays.get(f"{output}:weight_scale")
-        )
-        fields["bias"] = arrays[f"{output}:bias"]
+    for field in dataclasses.fields(kind):
+        stored = f"{output}:{field.name}"
+        if field.name == "weight":
+            scale = arrays.get(f"{output}:weight_scale")
+            fields["weight"] = Weight(values=arrays[stored], scale=scale)
+        elif stored in arrays:
+            fields[field.name] = arrays[stored]
     op: Op = kind(**fields)
     return op

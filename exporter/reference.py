@@ -14,7 +14,13 @@ import torch
 from PIL import Image
 
 from exporter import demo, golden
-from exporter.checkpoints import Checkpoint, Overrides, build_model, load_checkpoint
+from exporter.checkpoints import (
+    Checkpoint,
+    Overrides,
+    build_model,
+    check_classifier,
+    load_checkpoint,
+)
 from exporter.data import CALIBRATION_COUNT, HOLDOUT_COUNT, ImageSet, load_image_set
 from exporter.errors import DataError, GraphError
 from exporter.events import Event, Note, Stage
@@ -128,6 +134,7 @@ def _load(request: Request) -> Generator[Event, None, Checkpoint]:
     stage = Stage("checkpoint")
     yield stage.started
     checkpoint = load_checkpoint(request.checkpoint or demo.CHECKPOINT, request.overrides)
+    check_classifier(checkpoint)
     spec = checkpoint.spec
     yield stage.finished(
         f"{checkpoint.source}, width {spec.width:g}, {spec.resolution} px, {spec.classes} classes"

@@ -13,20 +13,19 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from exporter.errors import UnsupportedError
+from exporter.tasks import (
+    DEFAULTS,
+    DetectionSpec,
+    SegmentationSpec,
+    Task,
+    check_resolution,
+)
 
 if TYPE_CHECKING:
     import numpy as np
 
-MIN_RESOLUTION = 32  # the network strides by 32: below it the last map would be empty
-MAX_RESOLUTION = 2048  # calibration would need tens of gigabytes beyond it
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-class Task(StrEnum):
-    """What the network predicts."""
-
-    CLASSIFICATION = "classification"
 
 
 class Precision(StrEnum):
@@ -198,7 +197,8 @@ class ModelSpec:
     """Everything about a model that is not a tensor.
 
     `head` lists the fully connected layers after global average pooling; the last one has
-    `classes` units and no activation (its outputs are logits).
+    `classes` units and no activation (its outputs are logits). A detector or a segmenter has one
+    entry there: its logits per anchor or per pixel, of which the first is the background's.
     """
 
     task: Task = Task.CLASSIFICATION
@@ -210,17 +210,16 @@ class ModelSpec:
     bn_eps: float = 1e-5
     dropout: float = 0.2
     preprocess: Preprocess = dataclasses.field(default_factory=lambda: torchvision_preprocess(224))
+    detection: DetectionSpec | None = None  # of this task and no other
+    segmentation: SegmentationSpec | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.width <= 10:
             raise UnsupportedError(f"width {self.width} is not a positive multiplier up to 10")
-        if not MIN_RESOLUTION <= self.resolution <= MAX_RESOLUTION:
-            raise UnsupportedError(
-                f"resolution {self.resolution} px is outside {MIN_RESOLUTION}..{MAX_RESOLUTION}",
-                "MobileNetV2 strides by 32, so 32 px is the smallest input",
-            )
+        check_resolution(self.task, self.resolution)
         if not self.head or self.head[-1].activation is not Activation.NONE:
             raise UnsupportedError("the head must end in a layer without activation (logits)")
+        self._check_task()
         if self.labels and len(self.labels) != self.classes:
             raise UnsupportedError(
                 f"{len(self.labels)} labels for a model of {self.classes} classes",
@@ -232,18 +231,40 @@ class ModelSpec:
                 f"but the model takes {self.resolution} px"
             )
 
+    def _check_task(self) -> None:
+        """A task has its own settings and no other's; all but classes need a background."""
+        settings = {Task.DETECTION: self.detection, Task.SEGMENTATION: self.segmentation}
+        given = [task for task, value in settings.items() if value is not None]
+        if given != [task for task in settings if task is self.task]:
+            told = " and ".join(given) or "no"
+            raise UnsupportedError(f"a model for {self.task} came with {told} settings")
+        if self.task in settings and (len(self.head) != 1 or self.classes < 2):
+            raise UnsupportedError(
+                f"{self.task} needs one layer of logits for the background and at least one class"
+            )
+
     @property
     def classes(self) -> int:
-        """Number of logits."""
+        """Number of logits, per anchor or pixel where there are many."""
         return self.head[-1].units
+
+    @property
+    def network(self) -> str:
+        """Its name, for people."""
+        return DEFAULTS[self.task].network
 
     def label(self, index: int) -> str:
         """The label of an output, or "class N" when the model came without labels."""
         return self.labels[index] if self.labels else f"class {index}"
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object of plain values; `from_json` is its inverse."""
-        return {**_plain(dataclasses.asdict(self)), "classes": self.classes}
+        """A JSON object of plain values; `from_json` is its inverse.
+
+        Settings of other tasks are left out, so a classifier's reads as it did before there were
+        any.
+        """
+        present = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
+        return {**_plain(present), "classes": self.classes}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> ModelSpec:
@@ -261,6 +282,10 @@ class ModelSpec:
             bn_eps=float(data["bn_eps"]),
             dropout=float(data["dropout"]),
             preprocess=Preprocess.from_json(data["preprocess"]),
+            detection=DetectionSpec.from_json(data["detection"]) if "detection" in data else None,
+            segmentation=(
+                SegmentationSpec.from_json(data["segmentation"]) if "segmentation" in data else None
+            ),
         )
 
 

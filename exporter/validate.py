@@ -15,13 +15,16 @@ from exporter.graph import (
     Linear,
     Op,
     Output,
+    Permute,
     Pool,
     QParams,
     QuantizedGraph,
     Reshape,
+    Resize,
     WeightedOp,
     accumulator_scale,
 )
+from exporter.validate_shapes import check_results, check_shape
 
 SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)  # runtimes flush subnormal scales to zero
 ACCUMULATOR_LIMIT = 2**31
@@ -37,20 +40,31 @@ def validate(graph: QuantizedGraph) -> None:
         raise GraphError("the graph does not begin with its Input")
     if not isinstance(graph.ops[-1], Output):
         raise GraphError("the graph does not end with its Output")
+    _check_order(graph)
     written: set[str] = set()
     for op in graph.ops:
         _check_names(op, graph, written)
         if not isinstance(op, Input):
-            _check_shape(op, graph)
+            check_shape(op, graph)
         _check_qparams(op, graph)
         if isinstance(op, Conv | Linear):
             _check_weight(op, graph)
         written.add(op.output)
     if orphans := sorted(set(graph.tensors) - written):
         raise GraphError(f"tensors that no operation writes: {orphans}")
-    shape, classes = graph.output.shape, graph.spec.classes
-    if shape[1:] != (classes,):
-        raise GraphError(f"the graph ends in {shape}, not {classes} logits")
+    check_results(graph)
+
+
+def _check_order(graph: QuantizedGraph) -> None:
+    """One Input, first; the Outputs last, together, each of another tensor."""
+    kinds = [type(op) for op in graph.ops]
+    if kinds.count(Input) != 1:
+        raise GraphError("the graph has more than one Input")
+    results = [op for op in graph.ops if isinstance(op, Output)]
+    if not all(isinstance(op, Output) for op in graph.ops[-len(results) :]):
+        raise GraphError("an Output stands before other operations")
+    if len({op.input for op in results}) != len(results):
+        raise GraphError("two Outputs are of one tensor")
 
 
 def _check_names(op: Op, graph: QuantizedGraph, written: set[str]) -> None:
@@ -64,21 +78,6 @@ def _check_names(op: Op, graph: QuantizedGraph, written: set[str]) -> None:
             raise GraphError(f"{kind} {op.output!r} reads {name!r} before it is written")
 
 
-def _check_shape(op: Conv | Linear | Add | Pool | Reshape | Output, graph: QuantizedGraph) -> None:
-    kind, shapes = type(op).__name__, [graph.tensors[n].shape for n in op.inputs]
-    if isinstance(op, Add) and shapes[0] != shapes[1]:
-        raise GraphError(f"Add {op.output!r} joins {shapes[0]} and {shapes[1]}")
-    if isinstance(op, Conv) and shapes[0][1] != op.weight.values.shape[1] * op.groups:
-        raise GraphError(f"Conv {op.output!r}: {shapes[0]} does not fit {op.weight.values.shape}")
-    if isinstance(op, Linear) and shapes[0][1:] != op.weight.values.shape[1:]:
-        raise GraphError(f"Linear {op.output!r}: {shapes[0]} does not fit {op.weight.values.shape}")
-    if isinstance(op, Reshape) and np.prod(shapes[0][1:]) != np.prod(op.shape[1:]):
-        raise GraphError(f"Reshape {op.output!r}: {shapes[0]} has not the size of {op.shape}")
-    declared, computed = graph.tensors[op.output].shape, op.output_shape(shapes[0])
-    if declared != computed or min(declared) < 1:
-        raise GraphError(f"{kind} {op.output!r} makes {computed} but declares {declared}")
-
-
 def _check_qparams(op: Op, graph: QuantizedGraph) -> None:
     q = graph.tensors[op.output].qparams
     if (q is not None) != graph.quantized:
@@ -90,7 +89,7 @@ def _check_qparams(op: Op, graph: QuantizedGraph) -> None:
         raise GraphError(f"tensor {op.output!r}: scale {q.scale!r} is not an exact float32")
     if not QMIN <= q.zero_point <= QMAX:
         raise GraphError(f"tensor {op.output!r}: zero point {q.zero_point} is not an int8")
-    if isinstance(op, Pool | Reshape | Output) and q != graph.qparams(op.input):
+    if isinstance(op, Pool | Reshape | Permute | Resize | Output) and q != graph.qparams(op.input):
         # XNNPACK lowers a mismatch and then fails at load, so it is caught here.
         raise GraphError(f"{type(op).__name__} {op.output!r} changes the quantization parameters")
     if isinstance(op, Add):

@@ -34,6 +34,7 @@ from exporter.graph import (
     Reshape,
     WeightedOp,
     accumulator_scale,
+    no_rule,
 )
 from targets.coreml_sdk import LOGITS, PROBABILITIES
 
@@ -107,8 +108,10 @@ class _Walk:
             self._pool(op)
         elif isinstance(op, Reshape):
             self._reshape(op)
-        else:
+        elif isinstance(op, Output):
             self._output(op)
+        else:
+            raise no_rule(op, "the ios target")
 
     # --- operations ------------------------------------------------------------------------
 

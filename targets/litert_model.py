@@ -33,6 +33,7 @@ from exporter.graph import (
     Shape,
     WeightedOp,
     accumulator_scale,
+    no_rule,
 )
 from exporter.metadata import METADATA_KEY, metadata_text
 from exporter.spec import Precision
@@ -95,8 +96,10 @@ class ModelWriter:
             self.reshape(op)
         elif isinstance(op, Input):
             self.input(op)
-        else:
+        elif isinstance(op, Output):
             self.output(op)
+        else:
+            raise no_rule(op, "the litert target")
 
     def input(self, op: Input) -> None:
         """The image as the app hands it over, then as the graph's first operation reads it."""

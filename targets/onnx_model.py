@@ -29,11 +29,13 @@ from exporter.graph import (
     Input,
     Linear,
     Op,
+    Output,
     Pool,
     QParams,
     QuantizedGraph,
     Reshape,
     WeightedOp,
+    no_rule,
 )
 from exporter.metadata import METADATA_KEY, metadata_text
 from exporter.spec import Precision
@@ -168,10 +170,12 @@ def _integer_node(writer: _Writer, op: Op) -> None:
         writer.node("QLinearGlobalAveragePool", inputs, op.output, attributes, MICROSOFT)
     elif isinstance(op, Reshape):
         _reshape(writer, op)
-    else:
+    elif isinstance(op, Output):
         writer.node(
             "DequantizeLinear", [writer.codes(op.input), *writer.qparams(op.input)], op.output
         )
+    else:
+        raise no_rule(op, "the onnx target")
 
 
 def _integer_layer(writer: _Writer, op: WeightedOp) -> None:
@@ -225,8 +229,10 @@ def _float_node(writer: _Writer, op: Op) -> None:
         writer.node("GlobalAveragePool", op.inputs, op.output)
     elif isinstance(op, Reshape):
         _reshape(writer, op)
-    elif not isinstance(op, Input):
+    elif isinstance(op, Output):
         writer.node("Identity", op.inputs, op.output)
+    elif not isinstance(op, Input):
+        raise no_rule(op, "the onnx target")
 
 
 def _float_clamp(writer: _Writer, clamp: Clamp, source: str, output: str) -> None:

@@ -22,14 +22,17 @@ from exporter.graph import (
     WEIGHT_QMAX,
     Add,
     Conv,
+    Input,
     Linear,
     Op,
     Output,
     Pool,
     QParams,
     QuantizedGraph,
+    Reshape,
     WeightedOp,
     accumulator_scale,
+    no_rule,
 )
 
 qd = torch.ops.quantized_decomposed
@@ -80,7 +83,11 @@ class QdqModule(nn.Module):
             return x + inputs[1]
         if isinstance(op, Pool):
             return self.pooled(x)
-        return x if not op.inputs else torch.flatten(x, 1)
+        if isinstance(op, Reshape):
+            return torch.flatten(x, 1)
+        if isinstance(op, Input):
+            return x
+        raise no_rule(op, "the stock lowering")
 
     def pooled(self, x: torch.Tensor) -> torch.Tensor:
         """Global average, (n, c, h, w) -> (n, c, 1, 1)."""

@@ -34,6 +34,7 @@ from exporter.graph import (
     Reshape,
     WeightedOp,
     accumulator_scale,
+    no_rule,
 )
 
 f32 = np.float32
@@ -82,7 +83,11 @@ def _float_step(graph: QuantizedGraph, op: Op) -> Step:
         return torch.add
     if isinstance(op, Pool):
         return lambda x: x.mean((2, 3), keepdim=True)
-    return _reshape(op) if isinstance(op, Reshape) else _same
+    if isinstance(op, Reshape):
+        return _reshape(op)
+    if isinstance(op, Input | Output):
+        return _same
+    raise no_rule(op, "the torchscript target")
 
 
 def _integer_step(graph: QuantizedGraph, op: Op) -> Step:
@@ -97,7 +102,11 @@ def _integer_step(graph: QuantizedGraph, op: Op) -> Step:
     if isinstance(op, Pool):
         height, width = graph.tensors[op.input].shape[2:]
         return _integer_pool(height * width, graph.qparams(op.input), target)
-    return _reshape(op) if isinstance(op, Reshape) else _dequantize(target)
+    if isinstance(op, Reshape):
+        return _reshape(op)
+    if isinstance(op, Output):
+        return _dequantize(target)
+    raise no_rule(op, "the torchscript target")
 
 
 def _quantize(q: QParams) -> Step:

@@ -33,6 +33,7 @@ from exporter.graph import (
     Tensor,
     WeightedOp,
     accumulator_scale,
+    no_rule,
 )
 from targets.xnnpack_records import TO_NCHW, TO_NHWC, Records, Value
 
@@ -90,8 +91,10 @@ class XnnpackWriter:
                 self.pool(op)
             elif isinstance(op, Reshape):
                 self.reshape(op)
-            else:
+            elif isinstance(op, Output):
                 self.output(op)
+            else:
+                raise no_rule(op, "the android target")
         return self.records.serialize()
 
     # ---- operations -------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from exporter.graph import (
     Tensor,
     Weight,
 )
-from exporter.models import MobileNetV2
+from exporter.models import MobileNetV2, Network, make_network
 from exporter.quantize import quantize
 from exporter.spec import (
     Activation,
@@ -77,13 +77,20 @@ def make_spec(width: float, resolution: int, padding: PaddingStyle, head: Head) 
 
 
 def random_model(spec: ModelSpec, seed: int = 0) -> MobileNetV2:
+    """A random classifier."""
+    model = random_network(spec, seed)
+    assert isinstance(model, MobileNetV2)
+    return model
+
+
+def random_network(spec: ModelSpec, seed: int = 0) -> Network:
     """Random weights whose logits depend on the image, as torch's initialization alone does not.
 
     Batch norm statistics are measured on images, so every layer hands on a signal of unit size.
     """
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
-        model = MobileNetV2(spec)
+        model = make_network(spec)
         for module in model.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight)  # by fan in, which is 9 for a depthwise

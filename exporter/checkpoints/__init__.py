@@ -22,8 +22,9 @@ from exporter.checkpoints.records import (
     printable,
 )
 from exporter.checkpoints.sniff import Container, sniff
-from exporter.errors import CheckpointError
-from exporter.models import MobileNetV2
+from exporter.errors import CheckpointError, UnsupportedError
+from exporter.models import MobileNetV2, Network, make_network
+from exporter.tasks import Task
 
 __all__ = [
     "BEST",
@@ -34,6 +35,8 @@ __all__ = [
     "Overrides",
     "TrainedIntegers",
     "build_model",
+    "build_network",
+    "check_classifier",
     "load_checkpoint",
     "run_checkpoint",
     "save_checkpoint",
@@ -80,8 +83,24 @@ def _read(path: Path, overrides: Overrides) -> Raw:
     return pytorch.read(path, container)
 
 
-def build_model(checkpoint: Checkpoint) -> MobileNetV2:
+def build_network(checkpoint: Checkpoint) -> Network:
     """The checkpoint's network with its weights, in eval mode."""
-    model = MobileNetV2(checkpoint.spec)
-    model.load_state_dict(checkpoint.state_dict, strict=True)
-    return model.eval()
+    network = make_network(checkpoint.spec)
+    network.load_state_dict(checkpoint.state_dict, strict=True)
+    return network.eval()
+
+
+def build_model(checkpoint: Checkpoint) -> MobileNetV2:
+    """`build_network` for those who take classifiers only; raises UnsupportedError for others."""
+    check_classifier(checkpoint)
+    network = build_network(checkpoint)
+    assert isinstance(network, MobileNetV2)
+    return network
+
+
+def check_classifier(checkpoint: Checkpoint) -> None:
+    """Raise UnsupportedError for a network of another task."""
+    if checkpoint.spec.task is not Task.CLASSIFICATION:
+        raise UnsupportedError(
+            f"the checkpoint is a model for {checkpoint.spec.task}; only classifiers are taken here"
+        )

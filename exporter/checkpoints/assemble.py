@@ -29,9 +29,7 @@ from exporter.spec import Activation, ModelSpec, Preprocess, ResizeRule
 
 def assemble(path: Path, raw: Raw, overrides: Overrides) -> Checkpoint:
     """Check the tensors against their network and write down how each fact is known."""
-    check_names(path, raw.tensors, raw.names)
-    width = raw.spec.width if raw.spec else detect_width(path, raw.tensors, raw.names)
-    check_shapes(path, raw.tensors, backbone_shapes(width), raw.names, f"for width {width:g}")
+    width = raw.spec.width if raw.spec else _detected_width(path, raw)
     resolution = _resolution(raw, overrides)
     raw.check_resolution(resolution.value)
     preprocess = overrides.contract(resolution.value) or raw.preprocess(resolution.value)
@@ -62,6 +60,14 @@ def assemble(path: Path, raw: Raw, overrides: Overrides) -> Checkpoint:
         detected=_facts(raw, overrides, spec, resolution),
         integers=raw.integers,
     )
+
+
+def _detected_width(path: Path, raw: Raw) -> float:
+    """Of a classifier; a file that states its spec was compared with that when it was read."""
+    check_names(path, raw.tensors, raw.names)
+    width = detect_width(path, raw.tensors, raw.names)
+    check_shapes(path, raw.tensors, backbone_shapes(width), raw.names, f"for width {width:g}")
+    return width
 
 
 def _resolution(raw: Raw, overrides: Overrides) -> Stated:

@@ -15,10 +15,10 @@ from exporter.models.mobilenetv2 import (
     HEAD_START,
     INVERTED_RESIDUALS,
     STEM_CHANNELS,
-    MobileNetV2,
     last_channels,
     round_channels,
 )
+from exporter.models.network import make_network
 from exporter.spec import Activation, HeadLayer, ModelSpec
 
 PUBLISHED_WIDTHS = (1.0, 0.75, 0.5, 0.35, 1.3, 1.4)
@@ -34,9 +34,9 @@ def backbone_shapes(width: float) -> dict[str, tuple[int, ...]]:
 
 
 def model_shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of every tensor of a spec's model; allocates nothing."""
+    """Name -> shape of every tensor of a spec's network; allocates nothing."""
     with torch.device("meta"):
-        model = MobileNetV2(spec)
+        model = make_network(spec)
     return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
 

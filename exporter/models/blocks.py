@@ -53,23 +53,33 @@ class SameConv2d(nn.Conv2d):
 
 
 def make_conv(
-    inputs: int, outputs: int, kernel: int, stride: int, groups: int, norm: Norm
+    inputs: int, outputs: int, kernel: int, stride: int, groups: int, norm: Norm, dilation: int = 1
 ) -> nn.Conv2d:
     """A bias-free convolution in the model's padding style."""
     if norm.padding is PaddingStyle.SAME and kernel > 1:
-        return SameConv2d(inputs, outputs, kernel, stride, groups=groups, bias=False)
-    padding = (kernel - 1) // 2
-    return nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False)
+        return SameConv2d(
+            inputs, outputs, kernel, stride, dilation=dilation, groups=groups, bias=False
+        )
+    padding = (kernel - 1) // 2 * dilation
+    return nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, groups, bias=False)
 
 
 class ConvBNReLU6(nn.Sequential):
     """Convolution, batch norm and ReLU6, which become one fused operation when exported."""
 
     def __init__(
-        self, inputs: int, outputs: int, *, kernel: int, stride: int, groups: int, norm: Norm
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        kernel: int,
+        stride: int,
+        groups: int,
+        norm: Norm,
+        dilation: int = 1,
     ) -> None:
         super().__init__(
-            make_conv(inputs, outputs, kernel, stride, groups, norm),
+            make_conv(inputs, outputs, kernel, stride, groups, norm, dilation),
             nn.BatchNorm2d(outputs, eps=norm.eps),
             nn.ReLU6(inplace=True),
         )
@@ -79,7 +89,14 @@ class InvertedResidual(nn.Module):
     """Expand 1x1, depthwise 3x3, project 1x1; the input is added where shapes agree (Fig. 4)."""
 
     def __init__(
-        self, inputs: int, outputs: int, *, stride: int, expansion: int, norm: Norm
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        stride: int,
+        expansion: int,
+        norm: Norm,
+        dilation: int = 1,
     ) -> None:
         super().__init__()
         self.residual = stride == 1 and inputs == outputs
@@ -88,7 +105,15 @@ class InvertedResidual(nn.Module):
         if expansion != 1:
             layers.append(ConvBNReLU6(inputs, hidden, kernel=1, stride=1, groups=1, norm=norm))
         layers += [
-            ConvBNReLU6(hidden, hidden, kernel=3, stride=stride, groups=hidden, norm=norm),
+            ConvBNReLU6(
+                hidden,
+                hidden,
+                kernel=3,
+                stride=stride,
+                groups=hidden,
+                norm=norm,
+                dilation=dilation,
+            ),
             make_conv(hidden, outputs, 1, 1, 1, norm),
             nn.BatchNorm2d(outputs, eps=norm.eps),
         ]

@@ -1,4 +1,4 @@
-"""MobileNetV2 (Sandler et al. 2018), classification."""
+"""MobileNetV2 (Sandler et al. 2018): the backbone of all tasks, and classification."""
 
 from __future__ import annotations
 
@@ -41,23 +41,8 @@ class MobileNetV2(nn.Module):
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.spec = spec
-        norm = Norm(eps=spec.bn_eps, padding=spec.padding)
-        channels = round_channels(STEM_CHANNELS * spec.width)
-        layers: list[nn.Module] = [
-            ConvBNReLU6(3, channels, kernel=3, stride=2, groups=1, norm=norm)
-        ]
-        for t, c, n, s in INVERTED_RESIDUALS:
-            outputs = round_channels(c * spec.width)
-            for i in range(n):
-                stride = s if i == 0 else 1
-                layers.append(
-                    InvertedResidual(channels, outputs, stride=stride, expansion=t, norm=norm)
-                )
-                channels = outputs
-        last = last_channels(spec.width)
-        layers.append(ConvBNReLU6(channels, last, kernel=1, stride=1, groups=1, norm=norm))
-        self.features = nn.Sequential(*layers)
-        self.classifier = make_head(last, spec)
+        self.features = make_features(spec)
+        self.classifier = make_head(last_channels(spec.width), spec)
         self.apply(initialize)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -66,6 +51,34 @@ class MobileNetV2(nn.Module):
         x = nn.functional.adaptive_avg_pool2d(x, (1, 1))
         y: torch.Tensor = self.classifier(torch.flatten(x, 1))
         return y
+
+
+def make_features(spec: ModelSpec, *, output_stride: int = 32, last: bool = True) -> nn.Sequential:
+    """The backbone: stem, 17 inverted residuals and, with `last`, the 1x1 convolution.
+
+    Where a block would stride beyond `output_stride` it does not, and what follows it is dilated
+    instead; the block itself keeps the dilation it had. No weight changes its name or shape.
+    """
+    norm = Norm(eps=spec.bn_eps, padding=spec.padding)
+    channels = round_channels(STEM_CHANNELS * spec.width)
+    layers: list[nn.Module] = [ConvBNReLU6(3, channels, kernel=3, stride=2, groups=1, norm=norm)]
+    reached, dilation, following = 2, 1, 1
+    for t, c, n, s in INVERTED_RESIDUALS:
+        outputs = round_channels(c * spec.width)
+        for i in range(n):
+            stride = s if i == 0 else 1
+            if reached * stride > output_stride:
+                stride, following = 1, dilation * s
+            layers.append(
+                InvertedResidual(
+                    channels, outputs, stride=stride, expansion=t, norm=norm, dilation=dilation
+                )
+            )
+            reached, dilation, channels = reached * stride, following, outputs
+    if last:
+        wide = last_channels(spec.width)
+        layers.append(ConvBNReLU6(channels, wide, kernel=1, stride=1, groups=1, norm=norm))
+    return nn.Sequential(*layers)
 
 
 def make_head(inputs: int, spec: ModelSpec) -> nn.Sequential:

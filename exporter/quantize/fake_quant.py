@@ -22,6 +22,7 @@ from exporter.graph import (
     WEIGHT_QMAX,
     Add,
     Conv,
+    Input,
     Linear,
     Op,
     Output,
@@ -30,6 +31,7 @@ from exporter.graph import (
     QuantizedGraph,
     Reshape,
     WeightedOp,
+    no_rule,
 )
 from exporter.quantize.settings import Bits
 
@@ -176,8 +178,10 @@ class FusedNetwork(nn.Module):
             y = inputs[0].mean((2, 3), keepdim=True)
         elif isinstance(op, Reshape):
             y = inputs[0].reshape(-1, *op.shape[1:])
-        else:
+        elif isinstance(op, Input | Output):
             y = inputs[0]
+        else:
+            raise no_rule(op, "quantization")
         quantized: torch.Tensor = self.quantizer(op.output)(y)
         return quantized
 

@@ -25,8 +25,10 @@ from exporter.graph import (
     Pool,
     QParams,
     QuantizedGraph,
+    Reshape,
     WeightedOp,
     accumulator_step,
+    no_rule,
 )
 from exporter.quantize.fake_quant import accumulate, last_uses
 from exporter.quantize.settings import CodeLimits
@@ -85,7 +87,9 @@ class IntegerNetwork:
             return _pool_step(self.graph.qparams(op.input), target)
         if isinstance(op, Output):
             return lambda x: dequantize(x[0], target)
-        return lambda x: x[0].reshape(-1, *op.shape[1:])
+        if isinstance(op, Reshape):
+            return lambda x: x[0].reshape(-1, *op.shape[1:])
+        raise no_rule(op, "int8 arithmetic")
 
     def codes(self, name: str) -> tuple[int, int]:
         """The smallest and the largest code that a tensor can hold."""

@@ -23,11 +23,13 @@ from exporter.graph import (
     Input,
     Linear,
     Op,
+    Output,
     Pool,
     QParams,
     QuantizedGraph,
     Reshape,
     WeightedOp,
+    no_rule,
 )
 from exporter.quantize.fake_quant import clamp, exact_float32, last_uses
 from exporter.quantize.integer_network import clamped_codes
@@ -141,8 +143,10 @@ class QatNetwork(nn.Module):
             return inputs[0].reshape(-1, *op.shape[1:])
         elif isinstance(op, Input):
             y = inputs[0]
-        else:
+        elif isinstance(op, Output):
             return inputs[0]
+        else:
+            raise no_rule(op, "quantization-aware training")
         return self._rounded(op.output, y, codes) if self.rounding else y
 
     def _rounded(self, name: str, y: torch.Tensor, codes: tuple[int, int]) -> torch.Tensor:

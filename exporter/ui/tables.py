@@ -13,6 +13,7 @@ from exporter.findings import Finding, Severity
 from exporter.manifest import ArtifactRecord, Manifest
 from exporter.spec import ModelSpec, Preprocess, ResizeRule
 from exporter.target import Contents, TargetInfo
+from exporter.tasks import Task
 from exporter.ui.text import STYLES, megabytes, verdict
 from exporter.verdicts import Accuracy, Gate, Outcome, Quality
 
@@ -200,7 +201,7 @@ def _layer_table(contents: Contents) -> Table:
 def _print_spec(console: Console, spec: ModelSpec, origin: str) -> None:
     contract = spec.preprocess
     console.print(
-        f"model: MobileNetV2 {spec.width:g} at {spec.resolution} px, {spec.classes} classes "
+        f"model: {spec.network} {spec.width:g} at {spec.resolution} px, {spec.classes} classes "
         f"[dim](from {escape(origin)})[/]"
     )
     console.print(f"preprocessing: {escape(preprocess_text(contract))}")
@@ -231,14 +232,22 @@ def print_costs(console: Console, spec: ModelSpec, counted: Costs) -> None:
     for column in ("output", "parameters", "MAdds"):
         table.add_column(column, justify="right")
     for layer in counted.layers:
-        shape = " x ".join(str(size) for size in layer.output_shape[1:])
+        shape = _shape(layer.output_shape)
         numbers = f"{layer.parameters:,}", f"{layer.multiply_adds:,}"
         table.add_row(layer.name, layer.kind, shape, *numbers)
     console.print(table)
     console.print(
-        f"MobileNetV2 {spec.width:g} at {spec.resolution} px, {spec.classes} classes: "
+        f"{spec.network} {spec.width:g} at {spec.resolution} px, {spec.classes} classes: "
         + counts_text(counted)
     )
+    if spec.task is not Task.CLASSIFICATION:
+        shapes = (f"{name} {_shape(shape)}" for name, shape in counted.outputs.items())
+        console.print(f"outputs: {', '.join(shapes)}")
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    """Without the batch."""
+    return " x ".join(str(size) for size in shape[1:])
 
 
 def counts_text(counted: Costs) -> str:
