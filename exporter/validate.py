@@ -11,6 +11,7 @@ from exporter.graph import (
     WEIGHT_QMAX,
     Add,
     Conv,
+    DecodeBoxes,
     Input,
     Linear,
     Op,
@@ -89,6 +90,8 @@ def _check_qparams(op: Op, graph: QuantizedGraph) -> None:
         raise GraphError(f"tensor {op.output!r}: scale {q.scale!r} is not an exact float32")
     if not QMIN <= q.zero_point <= QMAX:
         raise GraphError(f"tensor {op.output!r}: zero point {q.zero_point} is not an int8")
+    if isinstance(op, DecodeBoxes):
+        raise GraphError(f"DecodeBoxes {op.output!r}: boxes are never quantized")
     if isinstance(op, Pool | Reshape | Permute | Resize | Output) and q != graph.qparams(op.input):
         # XNNPACK lowers a mismatch and then fails at load, so it is caught here.
         raise GraphError(f"{type(op).__name__} {op.output!r} changes the quantization parameters")

@@ -29,6 +29,7 @@ def interpret(
     """Recognize the naming, rename to ours and check that all tensors of the network are there."""
     if not tensors:
         raise CheckpointError(f"{path}: holds no tensors", "save model.state_dict()")
+    _refuse_mobilenetv3(path, tensors)
     tensors, prefix = _strip_prefix(path, tensors)
     if prefix:
         how = f"from {prefix}{next(iter(tensors))}"
@@ -51,6 +52,18 @@ def interpret(
         labels_how=labels_how,
         notes=notes,
     )
+
+
+def _refuse_mobilenetv3(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """torchvision's mobile detectors and segmenters, whose backbones call their layers `block`."""
+    found = next((n for n in tensors if n.startswith("backbone.") and ".block." in n), None)
+    if found is not None:
+        network = "SSDLite" if any(n.startswith("head.") for n in tensors) else "segmenter"
+        raise CheckpointError(
+            f"{path}: not a MobileNetV2: torchvision's {network} is built on MobileNetV3 "
+            f"(tensor {found!r})",
+            "give a network whose backbone is MobileNetV2; torchvision has only classifiers",
+        )
 
 
 def _strip_prefix(

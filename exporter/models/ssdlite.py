@@ -72,8 +72,8 @@ class SSDLite(nn.Module):
         maps = self.maps(x)
         classes = self.spec.classes
         return RawDetections(
-            class_logits=_joined(self.class_heads, maps, classes),
-            box_offsets=_joined(self.box_heads, maps, BOX),
+            class_logits=joined(self.class_heads, maps, classes),
+            box_offsets=joined(self.box_heads, maps, BOX),
         )
 
 
@@ -83,7 +83,7 @@ def _initialize_predictor(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-def _joined(heads: nn.ModuleList, maps: list[torch.Tensor], values: int) -> torch.Tensor:
+def joined(heads: nn.ModuleList, maps: list[torch.Tensor], values: int) -> torch.Tensor:
     """(n, k * values, h, w) of every map -> (n, anchors, values), cell by cell."""
     parts = [head(x).permute(0, 2, 3, 1) for head, x in zip(heads, maps, strict=True)]
     return torch.cat([part.reshape(len(part), -1, values) for part in parts], 1)
