@@ -6,7 +6,6 @@ The paper has three systems: MobileNetV2 (Table 4), SSDLite (section 6.2) and Mo
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
 from enum import StrEnum
@@ -67,6 +66,7 @@ class DetectionSpec:
     center_variance: float = 0.1
     size_variance: float = 0.2
     score_threshold: float = 0.01
+    candidates: int = 400  # (anchor, class) pairs that compete, the best ones
     iou_threshold: float = 0.6  # of two boxes of a class that overlap more, the better one stays
     max_per_class: int = 100
     max_detections: int = 100
@@ -83,20 +83,22 @@ class DetectionSpec:
                 f"score threshold {self.score_threshold} and IoU threshold {self.iou_threshold} "
                 "must lie between 0 and 1"
             )
-        if min(self.max_per_class, self.max_detections) < 1:
+        if min(self.candidates, self.max_per_class, self.max_detections) < 1:
             raise UnsupportedError("a detector must be allowed at least one detection")
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> DetectionSpec:
         """Read what `dataclasses.asdict` gave."""
-        floats = {
-            field.name: float(data[field.name])
-            for field in dataclasses.fields(cls)
-            if isinstance(field.default, float)
-        }
         return cls(
-            **floats,
+            smallest_scale=float(data["smallest_scale"]),
+            min_scale=float(data["min_scale"]),
+            max_scale=float(data["max_scale"]),
             ratios=tuple(float(ratio) for ratio in data["ratios"]),
+            center_variance=float(data["center_variance"]),
+            size_variance=float(data["size_variance"]),
+            score_threshold=float(data["score_threshold"]),
+            candidates=int(data["candidates"]),
+            iou_threshold=float(data["iou_threshold"]),
             max_per_class=int(data["max_per_class"]),
             max_detections=int(data["max_detections"]),
         )

@@ -5,8 +5,9 @@ import torch
 
 from exporter.costs import costs
 from exporter.errors import UnsupportedError
-from exporter.models import MobileNetV2
+from exporter.models import MobileNetV2, make_network
 from exporter.models.blocks import SameConv2d, same_padding
+from exporter.published import default_spec
 from exporter.spec import (
     HeadLayer,
     ModelSpec,
@@ -14,6 +15,7 @@ from exporter.spec import (
     keras_preprocess,
     torchvision_preprocess,
 )
+from exporter.tasks import Task
 
 PARAMETERS = {
     1.4: 6_108_776,
@@ -67,14 +69,20 @@ def test_every_published_cell(width: float, resolution: int) -> None:
     assert round(counted.multiply_adds / 1e6, 3) == MADDS[width, resolution]
 
 
-def test_multiply_adds_agree_with_torchs_own_counter() -> None:
+@pytest.mark.parametrize(
+    ("task", "resolution"),
+    [(Task.CLASSIFICATION, 160), (Task.DETECTION, 160), (Task.SEGMENTATION, 161)],
+)
+def test_multiply_adds_agree_with_torchs_own_counter(task: Task, resolution: int) -> None:
     """Our count over the folded graph is half of torch's FLOP count over the module."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    model = MobileNetV2(spec_of(1.0, 160)).eval()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(torch.zeros(1, 3, 160, 160))
-    assert counter.get_total_flops() == 2 * costs(spec_of(1.0, 160)).multiply_adds
+    spec = default_spec(task, resolution=resolution)
+    with torch.device("meta"):
+        model = make_network(spec).eval()
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            model(torch.zeros(1, 3, resolution, resolution))
+    assert counter.get_total_flops() == 2 * costs(spec).multiply_adds
 
 
 def test_state_dict_has_torchvisions_keys() -> None:

@@ -1,7 +1,7 @@
 """Non-maximum suppression as plain tensor operations: no loop over boxes, no sort, no scatter.
 
 Every runtime has comparisons, products and a maximum, so one formula runs everywhere and gives
-what the greedy loop gives (`reference.greedy_nms`), ties included. Of two boxes of a class that
+what the greedy loop gives (`greedy.greedy_nms`), ties included. Of two boxes of a class that
 overlap too much the worse one goes, unless the better one is itself gone; as equations,
 
     keep[j] = valid[j] and no better i of the same class with overlap[i, j] and keep[i]
@@ -19,7 +19,6 @@ import torch
 from exporter.detection.boxes import intersections
 from exporter.tasks import DetectionSpec
 
-CANDIDATES = 400  # (anchor, class) pairs that compete; the rest cannot reach the first 100
 NOTHING = -1.0  # the score of a place that no detection takes
 
 
@@ -37,7 +36,7 @@ class Candidates(NamedTuple):
     box: torch.Tensor  # (k, 4)
     score: torch.Tensor  # (k,)
     category: torch.Tensor  # (k,) float
-    position: torch.Tensor  # (k,) anchor * classes + class
+    position: torch.Tensor  # (k,) by anchor, then by class
     valid: torch.Tensor  # (k,) bool
 
 
@@ -45,16 +44,14 @@ def exact_nms(
     boxes: torch.Tensor,
     scores: torch.Tensor,
     spec: DetectionSpec,
-    *,
-    candidates: int = CANDIDATES,
     rounds: int | None = None,
 ) -> Detections:
     """Class-aware greedy NMS of one image: boxes (anchors, 4), scores (anchors, classes).
 
     `rounds` None goes on until nothing changes, which is exact always; a number unrolls, which is
-    exact where no chain of suppressors is longer, so `rounds=candidates` always is.
+    exact where no chain of suppressors is longer, so as many as there are candidates always is.
     """
-    found = choose(boxes, scores, spec.score_threshold, candidates)
+    found = choose(boxes, scores, spec)
     better = ranks_above(found)
     inner, union = intersections(found.box, found.box)
     same = found.category[:, None] == found.category[None, :]
@@ -64,24 +61,27 @@ def exact_nms(
     return arrange(found, keep, better, spec.max_detections)
 
 
-def choose(boxes: torch.Tensor, scores: torch.Tensor, threshold: float, count: int) -> Candidates:
-    """The best (anchor, class) pairs above the threshold, at most `count`.
+def choose(boxes: torch.Tensor, scores: torch.Tensor, spec: DetectionSpec) -> Candidates:
+    """The best (anchor, class) pairs above the threshold, at most `spec.candidates`.
 
     Runtimes disagree about which of equal scores comes first, so what ties with the first pair
     that has no place is left out too: the set is the same everywhere.
     """
-    classes = scores.shape[1]
-    real = scores[:, 1:].reshape(-1)
-    best, index = torch.topk(real, min(count + 1, len(real)))
-    floor = best[count] if len(best) > count else best.new_full((), NOTHING)
-    anchor = torch.div(index, classes - 1, rounding_mode="floor")
-    category = index - anchor * (classes - 1) + 1
+    real = scores.shape[1] - 1
+    best, index = torch.topk(
+        scores[:, 1:].reshape(-1), min(spec.candidates + 1, len(scores) * real)
+    )
+    valid = best > spec.score_threshold
+    if len(best) > spec.candidates:
+        valid = valid & (best > best[spec.candidates])
+    anchor = torch.div(index, real, rounding_mode="floor")
+    category = index - anchor * real + 1
     return Candidates(
         box=boxes[anchor],
         score=best,
         category=category.to(best.dtype),
-        position=anchor * classes + category,
-        valid=(best > floor) & (best > threshold),
+        position=index,
+        valid=valid,
     )
 
 
