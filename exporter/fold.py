@@ -79,8 +79,8 @@ def _fold_ssdlite(graph: GraphBuilder, model: SSDLite, x: str, wanted: Outputs) 
         for i, layer in enumerate(extra.children()):
             x = graph.conv_bn_relu6(layer, x, f"extras.{index}.{i}")
         maps.append(x)
-    logits = _heads(graph, model.class_heads, maps, "class_heads", spec.classes)
-    offsets = _heads(graph, model.box_heads, maps, "box_heads", BOX)
+    logits = _heads(graph, model.classifiers, maps, "classifiers", spec.classes)
+    offsets = _heads(graph, model.regressors, maps, "regressors", BOX)
     results = {"class_logits": logits, "box_offsets": offsets}
     if wanted is Outputs.DECODED:
         decode = DecodeBoxes(

@@ -41,14 +41,14 @@ class SSDLite(nn.Module):
         self.extras = nn.ModuleList(make_extra(i, o, norm) for i, o in pairwise(sizes))
         maps = [hidden_channels(self.features[FIRST_MAP]), *sizes]
         cells = anchors_per_cell(spec.detection)
-        self.class_heads = nn.ModuleList(
+        self.classifiers = nn.ModuleList(
             make_predictor(c, k * spec.classes, norm) for c, k in zip(maps, cells, strict=True)
         )
-        self.box_heads = nn.ModuleList(
+        self.regressors = nn.ModuleList(
             make_predictor(c, k * BOX, norm) for c, k in zip(maps, cells, strict=True)
         )
         self.apply(initialize)
-        for heads in (self.class_heads, self.box_heads):
+        for heads in (self.classifiers, self.regressors):
             heads.apply(_initialize_predictor)
 
     def maps(self, x: torch.Tensor) -> list[torch.Tensor]:
@@ -72,8 +72,8 @@ class SSDLite(nn.Module):
         maps = self.maps(x)
         classes = self.spec.classes
         return RawDetections(
-            class_logits=joined(self.class_heads, maps, classes),
-            box_offsets=joined(self.box_heads, maps, BOX),
+            class_logits=joined(self.classifiers, maps, classes),
+            box_offsets=joined(self.regressors, maps, BOX),
         )
 
 
