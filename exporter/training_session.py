@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from exporter.errors import ExportError
+from exporter.errors import ExportError, UnsupportedError
 from exporter.session import INTERRUPTED, Session
-from exporter.training.recipes import explain
+from exporter.training.recipes import RecipeName, explain
 from exporter.training.settings import Asked, settle
 
 if TYPE_CHECKING:
@@ -44,6 +44,12 @@ def settled(asked: Asked, out: Path, name: str | None, resume: bool) -> Settings
     if asked.init is not None:  # `latest` will be another run by the time that this one goes on
         asked = dataclasses.replace(asked, init=run_checkpoint(asked.init).resolve())
     stored = run_folder.existing(out, name).read_run().settings if resume else None
+    if stored is not None and stored.recipe.name is not (asked.recipe or stored.recipe.name):
+        command = "qat" if stored.recipe.name is RecipeName.QAT else "train"
+        raise UnsupportedError(
+            f"the run to resume is one of the recipe {stored.recipe.name}",
+            f"mnv2-export {command} --resume goes on with it",
+        )
     settings = settle(asked, stored)
     if settings.tensorboard:
         tensorboard.check()
@@ -63,7 +69,7 @@ def finish(events: Iterator[TrainingEvent], current: Session, command: str) -> N
     elif lead and not current.silent:
         if record is not None:
             print_settled(results(), record)
-        print_trained(results(), done, of_integers=command == "qat")
+        print_trained(results(), done, record)
     if done.signal is not None:
         if lead:
             current.stream.write(
