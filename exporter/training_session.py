@@ -44,16 +44,21 @@ def settled(asked: Asked, out: Path, name: str | None, resume: bool) -> Settings
     if asked.init is not None:  # `latest` will be another run by the time that this one goes on
         asked = dataclasses.replace(asked, init=run_checkpoint(asked.init).resolve())
     stored = run_folder.existing(out, name).read_run().settings if resume else None
-    if stored is not None and stored.recipe.name is not (asked.recipe or stored.recipe.name):
-        command = "qat" if stored.recipe.name is RecipeName.QAT else "train"
-        raise UnsupportedError(
-            f"the run to resume is one of the recipe {stored.recipe.name}",
-            f"mnv2-export {command} --resume goes on with it",
-        )
+    if stored is not None:
+        _check_command(stored.recipe.name, asked)
     settings = settle(asked, stored)
     if settings.tensorboard:
         tensorboard.check()
     return settings
+
+
+def _check_command(stored: RecipeName, asked: Asked) -> None:
+    if (stored is RecipeName.QAT) != (asked.recipe is RecipeName.QAT):
+        command = "qat" if stored is RecipeName.QAT else "train"
+        raise UnsupportedError(
+            f"the run to resume is one of the recipe {stored}",
+            f"mnv2-export {command} --resume goes on with it",
+        )
 
 
 def finish(events: Iterator[TrainingEvent], current: Session, command: str) -> None:
