@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from exporter.checkpoints import BEST, TrainedIntegers, load_checkpoint
-from exporter.data import CALIBRATION_COUNT
+from exporter.data import TRAINING_COUNT
 from exporter.errors import ArtifactError, DataError
 from exporter.events import Note, Stage
 from exporter.findings import Finding
@@ -243,7 +243,7 @@ class _Preparation:
 
 def _calibration_pixels(train: Source, spec: ModelSpec) -> np.ndarray:
     """Uint8 (n, r, r, 3), evenly from the training split, without augmentation."""
-    chosen = evenly(len(train), CALIBRATION_COUNT)
+    chosen = evenly(len(train), TRAINING_COUNT)
     return np.stack([source_pixels(train, i, spec.preprocess) for i in chosen])
 
 
