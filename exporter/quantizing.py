@@ -18,6 +18,7 @@ from exporter.metrics import quality
 from exporter.preprocess import normalize
 from exporter.quantize import health, quantize
 from exporter.quantize.block_qat import BlockTrained
+from exporter.quantize.equalize import balance
 from exporter.quantize.settings import MOST_BITS, QatSettings
 from exporter.quantize.stages import Refined, refine
 from exporter.verdicts import Quantization, QuantizationStage
@@ -67,6 +68,7 @@ def trained_graph(
     yield stage.started
     trained = dataclasses.replace(integers.graph, spec=checkpoint.spec)
     require_same_structure(graph, trained)
+    trained = balance(trained)
     yield from (Note(text=line) for line in health.told(health.check_graph(trained)))
     yield stage.finished(f"as trained: {integers.record.told()}")
     return trained
@@ -107,6 +109,7 @@ def int8_graph(
         quantized, record = refined.graph, refined.record
     else:
         quantized = quantize(graph, calibration)
+    quantized = balance(quantized)
     yield from (Note(text=line) for line in health.told(health.check_graph(quantized)))
     if record is not None:
         yield stage.finished(record.told())
