@@ -27,7 +27,7 @@ from qat_rows import FLOAT, Row, Task, float_logits, interval, print_table
 
 from exporter import demo
 from exporter.checkpoints import build_model, load_checkpoint
-from exporter.data import CALIBRATION_COUNT, HOLDOUT_COUNT, find_images, load_image_set
+from exporter.data import HOLDOUT_COUNT, TRAINING_COUNT, find_images, load_image_set
 from exporter.errors import DataError, ExportError
 from exporter.files import sha256
 from exporter.fold import fold
@@ -57,12 +57,12 @@ def demo_tasks(graph: QuantizedGraph, seeds: int) -> list[Task]:
     reference = float_logits(graph, test)
     tasks = []
     for seed in range(seeds):
-        seen = normalize(demo.calibration_images(CALIBRATION_COUNT + HOLDOUT_COUNT, seed), contract)
+        seen = normalize(demo.calibration_images(TRAINING_COUNT + HOLDOUT_COUNT, seed), contract)
         tasks.append(
             Task(
                 graph=graph,
-                images=seen[:CALIBRATION_COUNT],
-                guard=seen[CALIBRATION_COUNT:],
+                images=seen[:TRAINING_COUNT],
+                guard=seen[TRAINING_COUNT:],
                 test=test,
                 reference=reference,
                 labels=labels,
@@ -85,7 +85,7 @@ def photo_tasks(graph: QuantizedGraph, photos: Path, held_out: Path, seeds: int)
             f"hold out at least {FEWEST_TEST_PHOTOS}, see benchmarks/photos.py",
         )
     test = normalize(np.stack([to_pixels(read_image(file), contract) for file in files]), contract)
-    images = load_image_set([photos], contract)
+    images = load_image_set([photos], contract, TRAINING_COUNT)
     task = Task(
         graph=graph,
         images=normalize(images.calibration, contract),

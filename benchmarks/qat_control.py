@@ -3,8 +3,10 @@
 `python benchmarks/qat_control.py`, about a quarter of an hour. On the demo, by labels and the float
 model's logits at once (`--distill 0.5` of `mnv2-export qat`): from the best stage before it the
 int8 graph is trained end to end, and as a control the float model, with the same pictures, rate and
-number of updates. Each seed draws other pictures; top-1 is of a drawing style that nothing here was
-trained on, with paired 95 % intervals over the choice of test pictures.
+number of updates. (Block-wise training before it has no control: it learns the float model's own
+output, so in float its loss would be zero from the start.) Each seed draws other pictures; top-1 is
+of a drawing style that nothing here was trained on, with paired 95 % intervals over the choice of
+test pictures.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import torch
 from qat import SETTINGS, demo_tasks
 from qat_rows import Task, finished, interval, logits_of, share
 
-from exporter import demo
+from exporter import demo, golden
 from exporter.checkpoints import TrainedIntegers, build_model, load_checkpoint
 from exporter.demo import train as demo_train
 from exporter.fold import fold
@@ -81,10 +83,13 @@ def measure(task: Task, bits: Bits, seed: int, steps: int) -> dict[str, np.ndarr
     none = Calibration(images=len(task.images), sha256="", origin="demo")
     integers = TrainedIntegers(graph=refined.graph, record=refined.record, calibration=none)
     recipe = recipe_for(bits)
+    spread = float(golden.run(task.graph, task.images).var())
     plan = Plan(recipe=recipe, images=steps * recipe.batch)
 
     def learner(*, rounding: bool) -> QatLearner:
-        return QatLearner(model, refined.exact, integers, plan, World(), 1, rounding=rounding)
+        return QatLearner(
+            model, refined.exact, integers, plan, World(), 1, spread, rounding=rounding
+        )
 
     after = trained(learner(rounding=True), seed).network.quantized()
     control = trained(learner(rounding=False), seed)

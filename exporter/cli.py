@@ -14,9 +14,8 @@ import typer
 from exporter.build_commands import build, inspect, verify
 from exporter.errors import ALL_ERRORS
 from exporter.listing_commands import describe, targets
-from exporter.qat_command import qat
 from exporter.run_commands import coreml_run, evaluate, predict
-from exporter.training_commands import EPILOG, train
+from exporter.training_commands import EPILOG, qat, train
 
 MEANINGS = {0: "done", 2: "usage", **{error.exit_code: error.meaning for error in ALL_ERRORS}}
 EXIT_CODES = "Exit codes:\n\n" + "\n\n".join(f"{c} {MEANINGS[c]}" for c in sorted(MEANINGS))

@@ -15,7 +15,8 @@ from exporter.preprocess import read_image, to_pixels
 from exporter.spec import Preprocess
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm"})
-CALIBRATION_COUNT = 96
+CALIBRATION_COUNT = 96  # images; ranges and mean errors need no more
+TRAINING_COUNT = 192  # for block-wise training, which fits fewer too closely
 HOLDOUT_COUNT = 32
 MIN_PHOTOS_TO_SPLIT = 10  # below it whole photos are too few to hold out; their parts are split
 HOLDOUT_EVERY = 5

@@ -71,8 +71,17 @@ def unpack(header: dict[str, Any], arrays: dict[str, np.ndarray], path: Path) ->
             tensors={t["name"]: _tensor_from_json(t) for t in header["tensors"]},
         )
         validate(graph)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(f"{path}: damaged graph file ({error})", "build again") from None
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        IndexError,
+        OverflowError,
+        AttributeError,
+        AssertionError,
+    ) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ArtifactError(f"{path}: damaged graph file ({reason})", "build again") from None
     except ArtifactError:
         raise
     except ExportError as error:

@@ -215,7 +215,9 @@ def quantization_from_json(data: dict[str, Any]) -> Quantization:
         for stage in data["stages"]
     )
     metric = Metric(data.get("metric", Metric.SQNR))  # absent before 0.2
-    return Quantization(stages=stages, settings=data["settings"], metric=metric)
+    return Quantization(
+        stages=stages, settings=data["settings"], metric=metric, built=data.get("built", "")
+    )
 
 
 def _optional(kind: type, data: dict[str, Any] | None) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from exporter.metrics import accuracy, quality
 from exporter.parity import compare, compare_pair, first_divergence
 from exporter.spec import Precision, Rules
 from exporter.target import CannotRunError, Claim, Examination, Examiner, Runner, Target
-from exporter.verdicts import TOLERANCES, Outcome, Pair, Parity
+from exporter.verdicts import TOLERANCES, Outcome, Pair, Parity, Tolerance
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,9 +39,15 @@ class Evidence:
     images: np.ndarray  # golden vectors, float32 (n, 3, r, r)
     expected: np.ndarray  # the golden's logits for them
     float_expected: np.ndarray  # the float model's logits for them
+    tolerances: Mapping[Precision, Tolerance]  # what `exporter.tolerances` asks of this network
     holdout: np.ndarray | None = None  # float32 (m, 3, r, r), for quality
     float_logits: np.ndarray | None = None  # the float model's logits for `holdout`
     labeled: Labeled | None = None
+
+    @property
+    def tolerance(self) -> Tolerance:
+        """How near the artifact's logits must come to `expected`."""
+        return self.tolerances[self.precision]
 
     @property
     def step(self) -> float | None:
@@ -67,7 +74,7 @@ def prove(target: Target, path: Path, evidence: Evidence, notes: tuple[str, ...]
         size_bytes=size(path),
         sha256=sha256(path),
         parity=_not_compared(Outcome.NOT_RUN, evidence, ""),
-        notes=notes,
+        notes=_told(notes, _relaxed(evidence)),
     )
     try:
         runner = target.backend.load(path)
@@ -81,14 +88,25 @@ def prove(target: Target, path: Path, evidence: Evidence, notes: tuple[str, ...]
     except Exception as error:  # whatever a runtime raises, this artifact does not run
         parity = _not_compared(Outcome.DRIFTED, evidence, f"cannot be run: {_one_line(error)}")
         return _proved(record, evidence, parity, None)
-    parity = compare(evidence.expected, logits, TOLERANCES[evidence.precision], evidence.step)
+    parity = compare(evidence.expected, logits, evidence.tolerance, evidence.step)
     if parity.outcome is Outcome.DRIFTED:
         parity = dataclasses.replace(parity, reason=_locate(judged, evidence, logits, parity))
     if examination is not None:
         parity = _with_gates(parity, examination)
-        told = dict.fromkeys((*notes, *examination.notes))  # `verify` hands on what was told before
-        measured = dataclasses.replace(measured, notes=tuple(told))
+        told = _told(measured.notes, examination.notes)
+        measured = dataclasses.replace(measured, notes=told)
     return _proved(measured, evidence, parity, logits)
+
+
+def _told(before: tuple[str, ...], now: tuple[str, ...]) -> tuple[str, ...]:
+    """All notes once: `verify` hands on what was told before."""
+    return tuple(dict.fromkeys((*before, *now)))
+
+
+def _relaxed(evidence: Evidence) -> tuple[str, ...]:
+    """Why less is asked of this network than of others; nothing where it is not."""
+    usual = evidence.tolerance == TOLERANCES[evidence.precision]
+    return () if usual else (evidence.tolerance.why,)
 
 
 def _examined(target: Target, path: Path, evidence: Evidence) -> Examination | None:
@@ -101,6 +119,7 @@ def _examined(target: Target, path: Path, evidence: Evidence) -> Examination | N
         images=evidence.images,
         expected=evidence.expected,
         float_logits=evidence.float_expected,
+        tolerances=evidence.tolerances,
     )
     return target.backend.examine(path, claim)
 
@@ -124,8 +143,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _not_compared(outcome: Outcome, evidence: Evidence, reason: str) -> Parity:
-    tolerance = TOLERANCES[evidence.precision].name
-    return Parity(outcome=outcome, tolerance=tolerance, reason=reason)
+    return Parity(outcome=outcome, tolerance=evidence.tolerance.name, reason=reason)
 
 
 def _proved(
@@ -142,8 +160,8 @@ def _locate(runner: Runner, evidence: Evidence, logits: np.ndarray, parity: Pari
         return parity.reason
     worst = int(np.abs(logits - evidence.expected).max(1).argmax())
     image = evidence.images[worst : worst + 1]
-    found = first_divergence(evidence.graph, evidence.rules, evidence.precision, runner, image)
-    return f"image {worst}: {found}"
+    found = first_divergence(evidence.graph, evidence.rules, evidence.tolerance, runner, image)
+    return "; ".join(reason for reason in (parity.reason, f"image {worst}: {found}") if reason)
 
 
 def _with_quality(record: ArtifactRecord, runner: Runner, evidence: Evidence) -> ArtifactRecord:
@@ -174,7 +192,7 @@ def all_pairs(proved: list[Proved]) -> tuple[Pair, ...]:
             pair = compare_pair(
                 (a.record.path, a.logits, a.evidence.expected),
                 (b.record.path, b.logits, b.evidence.expected),
-                a.evidence.precision,
+                a.evidence.tolerance,
                 a.evidence.step,
             )
         pairs.append(pair)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Generator, Iterator
 
 import numpy as np
@@ -12,11 +13,12 @@ from exporter.checkpoints import Checkpoint
 from exporter.data import ImageSet
 from exporter.errors import GraphError, UnsupportedError
 from exporter.events import Event, Note, Stage, StageProgressed
-from exporter.graph import QuantizedGraph
+from exporter.graph import Op, QuantizedGraph
 from exporter.metrics import quality
 from exporter.preprocess import normalize
 from exporter.quantize import health, quantize
 from exporter.quantize.block_qat import BlockTrained
+from exporter.quantize.equalize import balance
 from exporter.quantize.settings import MOST_BITS, QatSettings
 from exporter.quantize.stages import Refined, refine
 from exporter.verdicts import Quantization, QuantizationStage
@@ -65,12 +67,32 @@ def trained_graph(
     stage = Stage("quantize")
     yield stage.started
     trained = dataclasses.replace(integers.graph, spec=checkpoint.spec)
-    shapes = {name: tensor.shape for name, tensor in graph.tensors.items()}
-    if shapes != {name: tensor.shape for name, tensor in trained.tensors.items()}:
-        raise GraphError("the checkpoint's int8 graph is not that of its float model")
+    require_same_structure(graph, trained)
+    trained = balance(trained)
     yield from (Note(text=line) for line in health.told(health.check_graph(trained)))
     yield stage.finished(f"as trained: {integers.record.told()}")
     return trained
+
+
+def require_same_structure(exact: QuantizedGraph, trained: QuantizedGraph) -> None:
+    """Raise GraphError unless two graphs differ in numbers only: not in a stride, not in a clamp.
+
+    Parity compares artifacts with the int8 graph; nothing else would tell that it computes another
+    function than the float model beside it.
+    """
+    for own, other in itertools.zip_longest(exact.ops, trained.ops):
+        if own is None or other is None or _structure(own) != _structure(other):
+            name = (own or other).output
+            raise GraphError(
+                f"the checkpoint's int8 graph is not that of its float model: {name} differs",
+                "the file is damaged, or another tool wrote it: train again",
+            )
+
+
+def _structure(op: Op) -> tuple[object, ...]:
+    fields = (field.name for field in dataclasses.fields(op))
+    plain = ((name, getattr(op, name)) for name in fields if name not in ("weight", "bias"))
+    return (type(op).__name__, *plain)
 
 
 def int8_graph(
@@ -87,6 +109,7 @@ def int8_graph(
         quantized, record = refined.graph, refined.record
     else:
         quantized = quantize(graph, calibration)
+    quantized = balance(quantized)
     yield from (Note(text=line) for line in health.told(health.check_graph(quantized)))
     if record is not None:
         yield stage.finished(record.told())

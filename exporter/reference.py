@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +21,13 @@ from exporter.checkpoints import (
     check_classifier,
     load_checkpoint,
 )
-from exporter.data import CALIBRATION_COUNT, HOLDOUT_COUNT, ImageSet, load_image_set
+from exporter.data import (
+    CALIBRATION_COUNT,
+    HOLDOUT_COUNT,
+    TRAINING_COUNT,
+    ImageSet,
+    load_image_set,
+)
 from exporter.errors import DataError, GraphError
 from exporter.events import Event, Note, Stage
 from exporter.fold import fold
@@ -35,11 +41,11 @@ from exporter.quantize import health
 from exporter.quantize.settings import QatSettings
 from exporter.quantizing import check_integers, check_training, int8_graph, trained_graph
 from exporter.spec import ModelSpec, Precision, Rules
+from exporter.tolerances import relative, tolerances
 from exporter.vectors import Vectors, make_vectors, reference_key, references, vector_images
-from exporter.verdicts import FP32, Accuracy, Quantization
+from exporter.verdicts import TOLERANCES, Accuracy, Quantization, Tolerance
 
 DEMO = "demo"
-NOISE_MARGIN_DB = 20.0  # a fold may add ten times the rounding noise that the model has itself
 STAND_IN = "no photos given: parity runs on the embedded pictures"
 
 
@@ -50,7 +56,7 @@ class Request:
     checkpoint: Path | None = None
     overrides: Overrides = field(default_factory=Overrides)
     calibration: tuple[Path, ...] = ()
-    calibration_count: int = CALIBRATION_COUNT
+    calibration_count: int | None = None  # None: as many as what is done with them needs
     qat: QatSettings | None = None  # int8: train block by block on the calibration images
 
 
@@ -71,6 +77,11 @@ class Reference:
     labeled: Labeled | None
     float_accuracy: Accuracy | None
 
+    @functools.cached_property
+    def tolerances(self) -> Mapping[Precision, Tolerance]:
+        """What this network's float artifacts are asked for; measured when the first one is."""
+        return tolerances(self.graphs[Precision.FP32], self.images)
+
     def evidence(self, precision: Precision, rules: Rules) -> Evidence:
         """What an artifact of a precision and a runtime's rules is compared with."""
         return Evidence(
@@ -80,6 +91,7 @@ class Reference:
             images=self.images,
             expected=self.expected[reference_key(precision, rules)],
             float_expected=self.expected[Precision.FP32],
+            tolerances=TOLERANCES if precision is Precision.INT8 else self.tolerances,
             holdout=self.holdout,
             float_logits=self.float_logits,
             labeled=self.labeled,
@@ -151,20 +163,27 @@ def _load_images(
     stage = Stage("images")
     yield stage.started
     if request.calibration:
-        images = load_image_set(request.calibration, spec.preprocess, request.calibration_count)
+        images = load_image_set(request.calibration, spec.preprocess, _count(request))
     elif request.checkpoint is None:
-        images = _demo_images(spec)
+        images = _demo_images(spec, _count(request))
     elif calibrates:
         raise DataError(
             "int8 needs calibration images for this checkpoint",
             "pass --calibration with a folder of typical photos, or --precision fp32",
         )
     else:
-        images = dataclasses.replace(_demo_images(spec), origin=STAND_IN)
+        images = dataclasses.replace(_demo_images(spec, _count(request)), origin=STAND_IN)
     yield stage.finished(images.origin)
     for note in images.notes:
         yield Note(text=note)
     return images
+
+
+def _count(request: Request) -> int:
+    """Calibration images of a build."""
+    if request.calibration_count is not None:
+        return request.calibration_count
+    return CALIBRATION_COUNT if request.qat is None else TRAINING_COUNT
 
 
 @functools.cache
@@ -173,13 +192,13 @@ def _demo_pictures() -> tuple[np.ndarray, np.ndarray]:
     return demo.unseen_images()
 
 
-def _demo_images(spec: ModelSpec) -> ImageSet:
+def _demo_images(spec: ModelSpec, count: int) -> ImageSet:
     pixels, _ = _demo_pictures()
     chosen = np.linspace(0, len(pixels) - 1, HOLDOUT_COUNT).astype(int)
     return ImageSet(
-        calibration=_fitted(demo.calibration_images(CALIBRATION_COUNT), spec),
+        calibration=_fitted(demo.calibration_images(count), spec),
         holdout=_fitted(pixels[chosen], spec),
-        origin=f"{CALIBRATION_COUNT} embedded pictures to calibrate, "
+        origin=f"{count} embedded pictures to calibrate, "
         f"{HOLDOUT_COUNT} of an unseen style held out",
     )
 
@@ -197,7 +216,7 @@ def _fold(checkpoint: Checkpoint, probe: np.ndarray) -> Generator[Event, None, Q
     yield from (Note(text=line) for line in health.told(health.check_model(model, checkpoint.spec)))
     graph = fold(model)
     ratio, own = _nearness(model, graph, probe)
-    if ratio < min(FP32.min_sqnr_db, own - NOISE_MARGIN_DB):
+    if ratio < relative(Precision.FP32, own).min_sqnr_db:
         raise GraphError(
             f"folding batch norm changed the logits: {ratio:.0f} dB SQNR to the model in double "
             f"precision, where the model itself has {own:.0f}"

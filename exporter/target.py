@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from exporter.errors import ExportError, MissingDependencyError
 from exporter.findings import Finding
 from exporter.spec import ModelSpec, Precision, Rules
-from exporter.verdicts import Gate
+from exporter.verdicts import TOLERANCES, Gate, Tolerance
 
 if TYPE_CHECKING:
     import numpy as np
@@ -173,6 +173,7 @@ class Claim:
     images: np.ndarray  # float32 (n, 3, r, r), normalized
     expected: np.ndarray  # the golden's logits for them, float32 (n, classes)
     float_logits: np.ndarray  # the float model's
+    tolerances: Mapping[Precision, Tolerance] = field(default_factory=lambda: TOLERANCES)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -128,35 +128,41 @@ class QuantizationStage:
 
 @dataclass(frozen=True, kw_only=True)
 class Quantization:
-    """The steps that were tried, in order; the last one that was kept is what was built."""
+    """The steps that were tried, in order, and which of them was built."""
 
     stages: tuple[QuantizationStage, ...]
     settings: dict[str, Any] = field(default_factory=dict)
     metric: Metric = Metric.SQNR
+    built: str = ""  # the stage that was, where it is not the last that was kept
 
     @property
     def winner(self) -> QuantizationStage:
-        """The stage that was built."""
+        """The last stage that was kept."""
         return [stage for stage in self.stages if stage.kept][-1]
 
     @property
-    def runner_up(self) -> QuantizationStage | None:
-        """The best of the others."""
-        others = [stage for stage in self.stages if stage is not self.winner]
-        return max(others, key=lambda stage: stage.rank(self.metric), default=None)
+    def chosen(self) -> QuantizationStage:
+        """The stage that was built: the winner, but of a checkpoint that is not a run's best."""
+        return next((s for s in self.stages if s.name == self.built), self.winner)
 
     def told(self) -> str:
-        """Which stage won and by how much, for a person."""
-        won, second = self.winner, self.runner_up
-        figures = f"{won.quality.sqnr_db:.1f} dB SQNR to float"
-        lead = ""
+        """Which stage was built, and how much better it is than the best of the others."""
+        chosen = self.chosen
+        others = [stage for stage in self.stages if stage is not chosen]
+        second = max(others, key=lambda stage: stage.rank(self.metric), default=None)
+        verb = "won" if chosen is self.winner else "is what this is"
+        text = f"{chosen.name} {verb}: {chosen.quality.sqnr_db:.1f} dB SQNR to float, "
         if second is not None and self.metric is Metric.SQNR:
-            lead = f"{won.quality.sqnr_db - second.quality.sqnr_db:.1f} more than {second.name}; "
-        text = f"{won.name} won: {figures}, {lead}{won.quality.top1_agreement:.1%} top-1 agreement"
-        if won.accuracy is None:
+            text += _difference(chosen.quality.sqnr_db - second.quality.sqnr_db, "", second.name)
+        text += f"{chosen.quality.top1_agreement:.1%} top-1 agreement"
+        if chosen.accuracy is None:
             return text
-        text += f", top-1 {won.accuracy.top1:.1%}"
+        text += f", top-1 {chosen.accuracy.top1:.1%}"
         if self.metric is Metric.SQNR or second is None or second.accuracy is None:
             return text
-        points = 100 * (won.accuracy.top1 - second.accuracy.top1)
-        return f"{text}, {points:.1f} points more than {second.name}"
+        points = 100 * (chosen.accuracy.top1 - second.accuracy.top1)
+        return f"{text}, {_difference(points, 'points ', second.name).rstrip('; ')}"
+
+
+def _difference(value: float, unit: str, name: str) -> str:
+    return f"{abs(value):.1f} {unit}{'less' if value < 0 else 'more'} than {name}; "

@@ -20,7 +20,7 @@ from exporter.metrics import sqnr_db
 from exporter.spec import Precision, Preprocess
 from exporter.target import Claim, Examination, Runner
 from exporter.threads import one_thread
-from exporter.verdicts import FP32, TOLERANCES, Gate, Tolerance
+from exporter.verdicts import Gate, Tolerance
 from targets.coreml_runner import EvaluatorRunner
 from targets.mil.integers import unmatched
 from targets.mil.lint import lint
@@ -106,11 +106,12 @@ class _Proof:
     def float_twin(self) -> Gate:
         """The same numbers as the graph, up to the order of float32 sums."""
         actual = self.runner(self.twin, Arithmetic.DECLARED)(self.claim.images)
-        return _close("float32 twin against the graph", self.claim.expected, actual, FP32)
+        tolerance = self.claim.tolerances[Precision.FP32]
+        return _close("float32 twin against the graph", self.claim.expected, actual, tolerance)
 
     def float_end_to_end(self, runner: Runner) -> Gate:
         """Every rounding to fp16 that the package declares."""
-        tolerance = TOLERANCES[self.claim.precision]
+        tolerance = self.claim.tolerances[self.claim.precision]
         name = f"{self.claim.precision} end to end"
         return _close(name, self.claim.expected, runner(self.claim.images), tolerance)
 

@@ -30,7 +30,7 @@ from exporter.quantize import quantize
 from exporter.spec import PaddingStyle, Precision, Preprocess
 from exporter.target import Claim, DeploymentTarget, Examination, ExportOptions, Target
 from exporter.vectors import FOLDER, make_vectors, references, vector_images, write_vectors
-from exporter.verdicts import Outcome, Parity
+from exporter.verdicts import TOLERANCES, Outcome, Parity
 from exporter.verify import verify
 from targets import TargetName, get, ios
 
@@ -103,6 +103,24 @@ def test_float_passes_every_gate(tmp_path: Path, precision: Precision, target: s
         f"{precision} end to end",
         "static checks",
     }
+
+
+@pytest.mark.parametrize("precision", [FP32, FP16])
+def test_float_gates_ask_for_what_the_claim_says(tmp_path: Path, precision: Precision) -> None:
+    """Both of them: the float32 twin's and the one end to end."""
+    floating = graphs.make_graphs(resolution=64)[0]
+    claim = claim_for(floating, floating, precision)
+    asked = {
+        FP32: dataclasses.replace(TOLERANCES[FP32], min_sqnr_db=200.0),
+        FP16: dataclasses.replace(TOLERANCES[FP16], min_sqnr_db=30.0),
+    }
+    given = dataclasses.replace(claim, tolerances={**TOLERANCES, **asked})
+    found = {gate.name: gate for gate in examined(tmp_path, given).gates}
+    twin, end = found["float32 twin against the graph"], found[f"{precision} end to end"]
+    assert not twin.passed
+    assert twin.detail.endswith("dB, at least 200 dB wanted")
+    assert end.detail.endswith(f"dB, at least {asked[precision].min_sqnr_db:.0f} dB wanted")
+    assert end.passed is (precision is FP16)
 
 
 @pytest.mark.parametrize("seed", range(HOSTILE_SEEDS))

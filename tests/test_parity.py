@@ -1,5 +1,6 @@
 """Verdicts: what counts as the same, what as drift, and the figures beside them."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -9,7 +10,7 @@ from graphs import make_graphs, sample_images
 from exporter import golden
 from exporter.metrics import accuracy, quality, sqnr_db
 from exporter.parity import compare, compare_pair, first_divergence
-from exporter.spec import Precision, Rules
+from exporter.spec import Rules
 from exporter.verdicts import EXACT, FP32, Outcome
 
 STEP = 0.25
@@ -54,6 +55,17 @@ def test_float_tolerance_is_a_ratio() -> None:
     assert compare(LOGITS, LOGITS * np.float32(1 + 2e-5), FP32, None).outcome is Outcome.DRIFTED
 
 
+def test_the_tolerance_that_is_given_decides() -> None:
+    """A network that is hardly trained is asked for less; the reason has the figure."""
+    off = LOGITS * np.float32(1 + 2e-5)  # 94 dB
+    asked = dataclasses.replace(FP32, min_sqnr_db=77.0)
+    assert compare(LOGITS, off, asked, None).outcome is Outcome.SAME
+    assert compare(LOGITS, off, FP32, None).reason == "at least 100 dB wanted"
+    a, b = ("a", LOGITS, LOGITS), ("b", off, LOGITS)
+    assert compare_pair(a, b, asked, None).outcome is Outcome.SAME
+    assert compare_pair(a, b, FP32, None).outcome is Outcome.DRIFTED
+
+
 def test_sqnr_is_ten_log_ten_of_powers() -> None:
     assert sqnr_db(np.array([3.0, 4.0]), np.array([3.0, 4.5])) == pytest.approx(20.0)
     assert math.isinf(sqnr_db(LOGITS, LOGITS))
@@ -61,11 +73,11 @@ def test_sqnr_is_ten_log_ten_of_powers() -> None:
 
 def test_pairs_may_differ_only_as_their_rules_do() -> None:
     other = LOGITS + np.float32(STEP)
-    explained = compare_pair(("a", LOGITS, LOGITS), ("b", other, other), Precision.INT8, STEP)
+    explained = compare_pair(("a", LOGITS, LOGITS), ("b", other, other), EXACT, STEP)
     assert explained.outcome is Outcome.SAME
     assert explained.max_lsb == 1
     assert "rounding rules" in explained.reason
-    drifted = compare_pair(("a", LOGITS, LOGITS), ("b", other, LOGITS), Precision.INT8, STEP)
+    drifted = compare_pair(("a", LOGITS, LOGITS), ("b", other, LOGITS), EXACT, STEP)
     assert drifted.outcome is Outcome.DRIFTED
 
 
@@ -86,8 +98,9 @@ def test_accuracy_counts_top_one_and_five() -> None:
 class Layered:
     """A runner that shows the golden's own layers with one of them changed."""
 
-    def __init__(self, changed: str) -> None:
-        self.graph, self.changed = make_graphs()[1], changed
+    def __init__(self, changed: str, *, floating: bool = False, change: float = 1) -> None:
+        self.graph, self.changed = make_graphs()[0 if floating else 1], changed
+        self.change = change
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         return golden.run(self.graph, images)
@@ -95,13 +108,26 @@ class Layered:
     def layers(self, images: np.ndarray) -> dict[str, np.ndarray]:
         values: dict[str, np.ndarray] = {}
         golden.run(self.graph, images, trace=values.__setitem__)
-        values[self.changed] = values[self.changed] + 1
+        values[self.changed] = values[self.changed] + np.asarray(
+            self.change, values[self.changed].dtype
+        )
         return values
+
+
+def test_layers_of_a_float_artifact_are_judged_by_its_tolerance() -> None:
+    graph = make_graphs()[0]
+    image = sample_images(graph.spec, 1, seed=1)
+    runner = Layered("features.9.conv.1", floating=True, change=1e-4)
+    found = first_divergence(graph, Rules.XNNPACK, FP32, runner, image)
+    assert found == "first diverging layer: features.9.conv.1"
+    asked = dataclasses.replace(FP32, min_sqnr_db=60.0)
+    found = first_divergence(graph, Rules.XNNPACK, asked, runner, image)
+    assert found.startswith("all ")
 
 
 @pytest.mark.parametrize("layer", ["input", "features.3.add", "features.9.conv.1", "classifier"])
 def test_first_divergence_names_the_layer(layer: str) -> None:
     graph = make_graphs()[1]
     image = sample_images(graph.spec, 1, seed=1)
-    found = first_divergence(graph, Rules.XNNPACK, Precision.INT8, Layered(layer), image)
+    found = first_divergence(graph, Rules.XNNPACK, EXACT, Layered(layer), image)
     assert found.endswith(f" {layer}")

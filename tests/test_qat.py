@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -16,28 +17,37 @@ from test_training_distributed import launch
 from training_data import SMALL, colors, settings
 
 from exporter import golden
-from exporter.checkpoints import TrainedIntegers, load_checkpoint, save_checkpoint
+from exporter.checkpoints import (
+    TrainedIntegers,
+    build_model,
+    load_checkpoint,
+    save_checkpoint,
+)
 from exporter.errors import CheckpointError
 from exporter.fold import fold
 from exporter.graph import QuantizedGraph
 from exporter.graph_file import load_graph
-from exporter.manifest import read_manifest
+from exporter.manifest import Calibration, read_manifest
 from exporter.metrics import sqnr_db
 from exporter.quantize import health, quantize
 from exporter.quantize.fake_quant import FusedNetwork
 from exporter.quantize.integer_network import IntegerNetwork
 from exporter.quantize.qat_network import QatNetwork
+from exporter.quantize.rounding import round_learned
 from exporter.quantize.settings import Bits, QatSettings
-from exporter.quantize.stages import CORRECTED, END_TO_END, RANGES, TRAINED
+from exporter.quantize.stages import CORRECTED, END_TO_END, RANGES, TRAINED, Guard, Judged
 from exporter.spec import HeadLayer, PaddingStyle
+from exporter.training.distributed import World
 from exporter.training.events import Settled, Trained
+from exporter.training.loading import Batch
 from exporter.training.qat import START, qat
-from exporter.training.qat_learner import bits_of
+from exporter.training.qat_learner import QatLearner, bits_of
 from exporter.training.recipes import QAT, Changes, RecipeName, explain, make_recipe
 from exporter.training.run_folder import RunFolder
 from exporter.training.runs import Place
+from exporter.training.schedule import Plan
 from exporter.training.settings import Settings
-from exporter.verdicts import Metric, Outcome
+from exporter.verdicts import Metric, Outcome, Quality, Quantization
 
 QUICK = ("--batch", 8, "--workers", 0, "--epochs", 2)
 
@@ -157,6 +167,67 @@ def _four_bits(graph: QuantizedGraph, images: np.ndarray, bits: Bits) -> Quantiz
     return to_graph(network)
 
 
+@pytest.mark.parametrize("clamped", [False, True])
+def test_a_learned_scale_has_the_gradient_of_lsq(clamped: bool) -> None:
+    """Esser et al. 2020, equation 3; beyond a clamp's bound the output does not move at all."""
+    low, high, size = -128, 72, 0.03
+    x = torch.linspace(-5.0, 4.0, 500, requires_grad=True)
+    scale = torch.tensor(size, requires_grad=True)
+    y = round_learned(x, scale, 0, low, high, clamped=clamped)
+    assert torch.equal(y, (x / scale).round().clamp(low, high) * scale)
+    weight = torch.linspace(0.5, 1.5, 500)
+    (y * weight).sum().backward()
+    steps = (x / size).detach()
+    slope = torch.where(steps > high + 0.5, 0.0 if clamped else float(high), steps.round() - steps)
+    slope = torch.where(steps < low - 0.5, float(low), slope)
+    expected = (slope * weight).sum() / (x.numel() * (high - low)) ** 0.5
+    assert scale.grad == pytest.approx(float(expected), rel=1e-4)
+    inside = (steps > low - 0.5) & (steps < high + 0.5)
+    assert torch.equal(x.grad, torch.where(inside, weight, torch.zeros(500)))
+
+
+def test_learned_ranges_stay_in_sight(pair) -> None:
+    network = QatNetwork(*pair[:2], learn_ranges=True)
+    factors = list(network.factors.values())
+    with torch.no_grad():
+        factors[0].fill_(-1.0)
+        factors[1].fill_(50.0)
+    network.keep_ranges()
+    assert (factors[0].item(), factors[1].item(), factors[2].item()) == (0.25, 4.0, 1.0)
+    network.quantized()
+
+
+def test_the_loss_does_not_depend_on_parts_of_the_batch(data: Path, float_run: Path) -> None:
+    model = build_model(load_checkpoint(float_run / "latest"))
+    graph = fold(model)
+    images = sample_images(model.spec, 16, seed=1)
+    none = Calibration(images=16, sha256="", origin="")
+    record = Quantization(stages=())
+    integers = TrainedIntegers(graph=quantize(graph, images), record=record, calibration=none)
+    rng = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8, generator=rng)
+    batch = Batch(images=pixels, labels=torch.arange(8) % 3, indices=torch.arange(8))
+    losses = []
+    for parts in (1, 4):
+        plan = Plan(recipe=make_recipe(RecipeName.QAT, Changes(batch=8)), images=80)
+        learner = QatLearner(model, graph, integers, plan, World(), parts, spread=2.0)
+        learner.begin(0)
+        losses.append(learner.update(batch, 0, 0).item())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_a_figure_that_is_none_is_never_kept(pair) -> None:
+    figures = iter([20.0, math.nan, 30.0, math.nan])
+
+    def judge(graph: QuantizedGraph) -> Judged:
+        nan = Quality(images=1, sqnr_db=next(figures), top1_agreement=1.0, kl=0.0, max_abs=0.0)
+        return Judged(quality=nan)
+
+    guard = Guard(judge, QatSettings())
+    kept = [guard.offer(name, pair[1]).kept for name in "abcd"]
+    assert kept == [True, False, True, False]
+
+
 def test_a_range_that_does_not_come_to_rest_is_found(pair) -> None:
     _, graph, _ = pair
     name = next(graph.weighted()).output
@@ -190,6 +261,28 @@ def test_a_run_ends_in_a_checkpoint_with_its_integers(run, float_run: Path) -> N
     assert done.quality.sqnr_db == pytest.approx(record.winner.quality.sqnr_db)
     assert (done.best_epoch is not None) == record.stages[-1].kept
     assert {"curve.png", "confusion.png", "last.safetensors"} <= {p.name for p in folder.iterdir()}
+
+
+def test_the_last_checkpoint_does_not_claim_to_have_won(run) -> None:
+    """Its int8 graph is of the last epoch, whichever stage was best."""
+    folder, _ = run
+    rows = [row for row in RunFolder(folder).metrics() if row["kind"] == "val"]
+    record = load_checkpoint(folder / "last.safetensors").integers.record
+    assert record.built == END_TO_END
+    assert record.chosen.quality.sqnr_db == pytest.approx(rows[-1]["quality"]["sqnr_db"])
+    assert record.stages[-1].kept == rows[-1]["best"]
+    worse = dataclasses.replace(record.stages[-1], kept=False)
+    lost = dataclasses.replace(record, stages=(*record.stages[:-1], worse))
+    assert lost.winner is not worse
+    assert lost.told().startswith("end-to-end QAT is what this is: ")
+
+
+def test_a_finished_run_without_its_metrics_is_still_settled(run, tmp_path: Path) -> None:
+    shutil.copytree(run[0], tmp_path / "bare")
+    (tmp_path / "bare" / "metrics.jsonl").unlink()
+    began = RunFolder(run[0]).read_run()
+    place = Place(out=tmp_path, name="bare", resume=True)
+    assert isinstance(list(qat(began.settings, place))[-1], Settled)
 
 
 def test_the_guard_keeps_what_was_better(data: Path, float_run: Path, tmp_path: Path) -> None:
@@ -254,7 +347,12 @@ def test_build_takes_the_integers_as_they_are(run, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     manifest = read_manifest(tmp_path / "b")
     integers = load_checkpoint(folder).integers
-    assert same(load_graph(tmp_path / "b" / "model-int8.graph"), integers.graph)
+    built = load_graph(tmp_path / "b" / "model-int8.graph")
+    for op, own in zip(built.weighted(), integers.graph.weighted(), strict=True):
+        assert np.array_equal(op.weight.values, own.weight.values)
+        assert np.array_equal(op.bias, own.bias)
+    images = sample_images(built.spec, 4, seed=0)
+    assert np.array_equal(golden.run(built, images), golden.run(integers.graph, images))
     assert manifest.quantization == integers.record
     assert manifest.calibration == integers.calibration
     assert {a.parity.outcome for a in manifest.artifacts} <= {Outcome.SAME, Outcome.NOT_RUN}
@@ -304,6 +402,47 @@ def _renamed(data: bytes, old: bytes, new: bytes) -> bytes:
     escaped = [text.replace(b'"', b'\\"') for text in (old, new)]
     assert escaped[0] in data
     return data.replace(*escaped)
+
+
+def test_an_int8_graph_of_another_function_is_refused(run, tmp_path: Path) -> None:
+    """Artifacts would equal it, and nothing else would tell."""
+    found = load_checkpoint(run[0])
+    graph = found.integers.graph
+    ops = tuple(
+        dataclasses.replace(op, clamp=(0.0, 5.0)) if getattr(op, "clamp", None) else op
+        for op in graph.ops
+    )
+    other = dataclasses.replace(found.integers, graph=dataclasses.replace(graph, ops=ops))
+    path = tmp_path / "c.safetensors"
+    save_checkpoint(path, found.spec, found.state_dict, integers=other)
+    refused = invoke("build", path, "-t", "onnx", "--out", tmp_path / "b")
+    assert refused.exit_code == 10, refused.output
+    assert "features.0 differs" in refused.output
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda record: record["quantization"].update(stages=[]),
+        lambda record: record["quantization"]["stages"][0]["quality"].update(sqnr_db="x"),
+        lambda record: record["calibration"].update(images="many"),
+        lambda record: record["graph"]["tensors"][3].update(zero_point=float("inf")),
+        lambda record: record["graph"]["ops"][1].update(stride=7),
+    ],
+)
+def test_hostile_records_are_one_line(run, tmp_path: Path, harm) -> None:
+    path = tmp_path / "h.safetensors"
+    data = (run[0] / "best.safetensors").read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    record = json.loads(header["__metadata__"]["mnv2_export"])
+    harm(record["int8"])
+    header["__metadata__"]["mnv2_export"] = json.dumps(record)
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + size :])
+    with pytest.raises(CheckpointError) as error:
+        load_checkpoint(path)
+    assert "\n" not in error.value.message
 
 
 def test_the_same_model_gives_the_same_bytes(run, tmp_path: Path) -> None:
@@ -361,9 +500,11 @@ def test_bad_input_is_one_line(data: Path, float_run: Path, tmp_path: Path) -> N
         "is a directory": (["qat", tmp_path, "--data", data], 3),
         "has not finished an epoch": (["qat", unfinished, "--data", data], 3),
         "mnv2-export qat": (["train", data, "--recipe", "qat"], 5),
+        "one of the recipe finetune": (["qat", "--resume", "--name", "finetune-1"], 5),
     }
     for said, (arguments, code) in cases.items():
-        result = invoke(*arguments, *QUICK, "-o", tmp_path / "runs")
+        out = float_run if "--resume" in arguments else tmp_path / "runs"
+        result = invoke(*arguments, *QUICK, "-o", out)
         assert (result.exit_code, said in result.output) == (code, True), (said, result.output)
         assert "Traceback" not in result.output
     assert not (tmp_path / "runs").exists()

@@ -1,5 +1,7 @@
 """Ranges, the tie-free input, bias correction, and the integers they end in."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -7,12 +9,14 @@ from graphs import make_graphs, make_spec, random_model, sample_images
 
 from exporter import golden
 from exporter.fold import fold
-from exporter.graph import RELU6, Add, Conv, Linear
+from exporter.graph import RELU6, Add, Conv, Linear, QuantizedGraph
 from exporter.metrics import sqnr_db
 from exporter.preprocess import normalize
 from exporter.quantize import quantize
 from exporter.quantize.equalize import (
+    FP16_NORMAL,
     LARGEST_GAIN,
+    balance,
     channel_ranges,
     equalize,
     gains_of,
@@ -28,6 +32,7 @@ from exporter.spec import (
     keras_preprocess,
     torchvision_preprocess,
 )
+from exporter.validate import validate
 
 CONTRACTS = {
     "keras": keras_preprocess(96),
@@ -151,6 +156,45 @@ def test_equalizing_brings_channels_half_way_to_the_largest() -> None:
     short = gains < LARGEST_GAIN
     halfway = np.sqrt(largest.max() * largest)  # in the logarithm
     assert np.allclose((largest * gains)[short], halfway[short], rtol=1e-4)
+
+
+def test_balanced_scales_change_no_integer() -> None:
+    """Logits are equal to the last bit, and no scale is needlessly too small for fp16."""
+    folded, _ = make_graphs()
+    images = sample_images(folded.spec, 8, seed=1)
+    int8 = quantize(folded, images)
+    name = next(n for stream in streams(int8) for n in stream)
+    skewed = _scaled_stream(int8, name, 2.0**-6)
+    balanced = balance(skewed)
+    validate(balanced)
+    assert np.array_equal(golden.run(balanced, images), golden.run(int8, images))
+    lost = [
+        sum(int((op.weight.scale < FP16_NORMAL).sum()) for op in graph.weighted())
+        for graph in (skewed, balanced, int8)
+    ]
+    assert lost[0] > lost[1]
+    assert lost[1] <= lost[2]
+    for before, after in zip(skewed.weighted(), balanced.weighted(), strict=True):
+        assert np.array_equal(before.weight.values, after.weight.values)
+        assert np.array_equal(before.bias, after.bias)
+
+
+def _scaled_stream(graph: QuantizedGraph, name: str, factor: float) -> QuantizedGraph:
+    """A stream's scale times a power of two, with the weights around it to match."""
+    stream = next(stream for stream in streams(graph) if name in stream)
+    tensors = dict(graph.tensors)
+    for member in stream:
+        q = tensors[member].qparams
+        qparams = dataclasses.replace(q, scale=q.scale * factor)
+        tensors[member] = dataclasses.replace(tensors[member], qparams=qparams)
+    ops = []
+    for op in graph.ops:
+        if isinstance(op, Conv) and (op.output in stream or op.input in stream):
+            times = factor if op.output in stream else 1 / factor
+            weight = dataclasses.replace(op.weight, scale=op.weight.scale * np.float32(times))
+            op = dataclasses.replace(op, weight=weight)
+        ops.append(op)
+    return dataclasses.replace(graph, ops=tuple(ops), tensors=tensors)
 
 
 def test_a_dead_channel_gets_no_more_than_the_largest_gain() -> None:

@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from exporter.training.run_folder import RunFolder
 TESTS = Path(__file__).parent
 
 
-def launch(arguments: list[str], cwd: Path) -> None:
+def start(arguments: list[str], cwd: Path) -> list[subprocess.Popen[str]]:
     """Two ranks of a command, without the launcher's own start-up."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -31,7 +32,7 @@ def launch(arguments: list[str], cwd: Path) -> None:
         "LOCAL_WORLD_SIZE": "2",
         "OMP_NUM_THREADS": "1",
     }
-    processes = [
+    return [
         subprocess.Popen(
             [sys.executable, *arguments],
             env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
@@ -42,11 +43,21 @@ def launch(arguments: list[str], cwd: Path) -> None:
         )
         for rank in range(2)
     ]
+
+
+def wait(processes: list[subprocess.Popen[str]]) -> list[tuple[str, str]]:
+    """What each said, on standard output and on standard error."""
     try:
-        said = [process.communicate(timeout=120) for process in processes]
+        return [process.communicate(timeout=120) for process in processes]
     finally:
         for process in processes:
             process.kill()
+
+
+def launch(arguments: list[str], cwd: Path) -> None:
+    """Two ranks of a command that succeeds."""
+    processes = start(arguments, cwd)
+    said = wait(processes)
     assert [process.returncode for process in processes] == [0, 0], said
 
 
@@ -82,6 +93,31 @@ def test_the_shared_evaluation_is_complete(records: list[dict]) -> None:
 def test_workers_agree(records: list[dict]) -> None:
     assert [record["stop"] for record in records] == [15, 15]
     assert [record["said"] for record in records] == ["rank 0", "rank 0"]
+
+
+def test_what_all_workers_object_to_is_said_once(tmp_path: Path) -> None:
+    processes = start(["-m", "exporter", "train", "nowhere", *SMALL], tmp_path)
+    (_, lead), (_, other) = wait(processes)
+    assert [process.returncode for process in processes] == [4, 4]
+    assert lead.count("nowhere: no such file or folder") == 1
+    assert "Traceback" not in lead + other
+    assert "nowhere" not in other
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_ends_the_run_with_one_line(tmp_path: Path) -> None:
+    data = colors(tmp_path / "data")
+    options = ["--epochs", "500", "--batch", "4", "--name", "cut", "--save-every", "1"]
+    processes = start(["-m", "exporter", "train", str(data), *SMALL, *options], tmp_path)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "runs" / "cut" / "state.pt").exists():
+        assert time.monotonic() < deadline, wait(processes)
+        time.sleep(0.1)
+    processes[1].kill()
+    _, lead = wait(processes)[0]
+    assert processes[0].returncode == 11, lead
+    assert "another worker ended" in lead
+    assert "Traceback" not in lead
 
 
 @pytest.mark.slow

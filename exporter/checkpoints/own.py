@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save
 
 from exporter.checkpoints.detect import COUNTER, check_shapes, model_shapes
-from exporter.checkpoints.records import DAMAGED_HINT, Raw, Stated, TrainedIntegers
+from exporter.checkpoints.records import DAMAGED_HINT, Raw, Stated, TrainedIntegers, printable
 from exporter.errors import CheckpointError, ExportError
 from exporter.files import write_atomic
 from exporter.graph_file import pack, unpack
@@ -107,8 +107,9 @@ def _integers(
         integers = TrainedIntegers(
             graph=graph,
             record=quantization_from_json(data["quantization"]),
-            calibration=Calibration(**data["calibration"]),
+            calibration=_calibration(data["calibration"]),
         )
+        integers.record.told()  # raises for figures that are none, and where no stage was kept
         if not graph.quantized or graph.spec != ModelSpec.from_json(record["spec"]):
             raise CheckpointError(f"{path}: its int8 graph is of another model", DAMAGED_HINT)
         int(integers.activation_bits)
@@ -116,12 +117,29 @@ def _integers(
         raise
     except ExportError as error:
         raise CheckpointError(f"{path}: its int8 graph: {error.message}", DAMAGED_HINT) from None
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        IndexError,
+        OverflowError,
+        AttributeError,
+        AssertionError,
+        RecursionError,
+    ) as error:
         raise CheckpointError(
             f"{path}: the record of its int8 graph is malformed ({type(error).__name__}: {error})",
             DAMAGED_HINT,
         ) from None
     return integers
+
+
+def _calibration(data: dict[str, Any]) -> Calibration:
+    """It goes into the manifest, so its types are checked here."""
+    images, digest, origin = data["images"], data["sha256"], data["origin"]
+    if not isinstance(images, int) or not isinstance(digest, str) or not isinstance(origin, str):
+        raise TypeError("the calibration's fields have other types")
+    return Calibration(images=images, sha256=printable(digest), origin=printable(origin))
 
 
 def _read_record(path: Path, text: str) -> tuple[ModelSpec, dict[str, Any]]:

@@ -15,11 +15,13 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from exporter.graph import Add, Conv, Op, QuantizedGraph
+from exporter.graph import Add, Conv, Op, QuantizedGraph, Tensor, WeightedOp
 from exporter.quantize.fake_quant import FusedNetwork, last_uses
 
 BATCH = 16
 STRENGTH = 0.5  # 1 makes ranges equal, and the weights that read them too unequal
+FP16_NORMAL = 2.0**-14
+EXPONENTS = range(-6, 7)  # of a stream's scale, that `balance` chooses from
 LARGEST_GAIN = 4.0  # of a channel that is next to nothing on the calibration images
 
 
@@ -101,3 +103,45 @@ def _rescaled(op: Op, gains: Mapping[str, np.ndarray]) -> Op:
         bias = bias * gains[op.output]
     weight = dataclasses.replace(op.weight, values=values)
     return dataclasses.replace(op, weight=weight, bias=bias)
+
+
+def balance(graph: QuantizedGraph) -> QuantizedGraph:
+    """The same int8 graph with as few weight scales too small for fp16 as can be.
+
+    A stream's scale may be any power of two larger if the scales of the weights that write it grow
+    as much and those of the weights that read it shrink as much: not one integer changes. Core ML
+    keeps scales as fp16, and hardware may take numbers below its smallest normal one for zero.
+    """
+    factors: dict[str, float] = {}
+    for stream in streams(graph):
+        writers = _scales([op for op in graph.weighted() if op.output in stream])
+        readers = _scales([op for op in graph.weighted() if op.input in stream])
+
+        def lost(exponent: int, own: np.ndarray = writers, others: np.ndarray = readers) -> int:
+            factor = 2.0**exponent
+            return int((own * factor < FP16_NORMAL).sum() + (others / factor < FP16_NORMAL).sum())
+
+        best = min(EXPONENTS, key=lambda exponent: (lost(exponent), abs(exponent)))
+        factors |= dict.fromkeys(stream, 2.0**best)
+    tensors = {name: _times(t, factors.get(name, 1.0)) for name, t in graph.tensors.items()}
+    ops = tuple(_rebalanced(op, factors) for op in graph.ops)
+    return dataclasses.replace(graph, ops=ops, tensors=tensors)
+
+
+def _scales(ops: list[WeightedOp]) -> np.ndarray:
+    return np.concatenate([op.weight.scale for op in ops if op.weight.scale is not None])
+
+
+def _times(tensor: Tensor, factor: float) -> Tensor:
+    q = tensor.qparams
+    if q is None or factor == 1.0:
+        return tensor
+    return dataclasses.replace(tensor, qparams=dataclasses.replace(q, scale=q.scale * factor))
+
+
+def _rebalanced(op: Op, factors: Mapping[str, float]) -> Op:
+    if not isinstance(op, Conv) or op.weight.scale is None:
+        return op
+    factor = np.float32(factors.get(op.output, 1.0) / factors.get(op.input, 1.0))
+    weight = dataclasses.replace(op.weight, scale=op.weight.scale * factor)
+    return dataclasses.replace(op, weight=weight)

@@ -25,6 +25,7 @@ from exporter.graph import (
     QuantizedGraph,
 )
 from exporter.quantize.fake_quant import FakeQuantize, FusedNetwork, Mode
+from exporter.quantize.settings import CodeLimits
 from exporter.spec import ModelSpec
 
 KINDS = {
@@ -100,7 +101,8 @@ KINDS = {
         error(
             "H403",
             "ranges that are still moving",
-            "freeze the observers before training goes on and before the graph is exported",
+            "freeze the observers before training goes on and before the graph is exported; let "
+            "learned ranges come to rest with more epochs",
         ),
     )
 }
@@ -186,13 +188,18 @@ def check_channels(graph: QuantizedGraph, images: np.ndarray) -> tuple[Finding, 
     return tuple(KINDS[code].found(_listed(names)) for code, names in rows if names)
 
 
-def check_graph(graph: QuantizedGraph) -> tuple[Finding, ...]:
-    """H4 of an int8 graph: scales per channel, and ranges behind their clamps."""
+def check_graph(graph: QuantizedGraph, limits: CodeLimits | None = None) -> tuple[Finding, ...]:
+    """H4 of an int8 graph: scales per channel, and ranges behind their clamps.
+
+    `limits` are the codes of tensors with fewer than 8 bits.
+    """
+    codes = limits or {}
     shared = [op.output for op in graph.weighted() if isinstance(op, Conv) and _one_scale(op)]
     wide = [
         op.output
         for op in graph.weighted()
-        if op.clamp == RELU6 and _beyond(graph.qparams(op.output), RELU6)
+        if op.clamp == RELU6
+        and _beyond(graph.qparams(op.output), RELU6, codes.get(op.output, (QMIN, QMAX)))
     ]
     rows = (("H401", shared), ("H402", wide))
     return tuple(KINDS[code].found(_listed(names)) for code, names in rows if names)
@@ -258,10 +265,9 @@ def _one_scale(op: Conv | Linear) -> bool:
     return bool(np.ptp(scale) == 0 and np.median(largest) < WEIGHT_QMAX / 2)
 
 
-def _beyond(qparams: QParams, clamp: tuple[float, float]) -> bool:
+def _beyond(qparams: QParams, clamp: tuple[float, float], codes: tuple[int, int]) -> bool:
     """Whether a quarter of the codes or more stands for values that the clamp cuts off."""
-    low = (QMIN - qparams.zero_point) * qparams.scale
-    high = (QMAX - qparams.zero_point) * qparams.scale
+    low, high = ((code - qparams.zero_point) * qparams.scale for code in codes)
     outside = max(0.0, clamp[0] - low) + max(0.0, high - clamp[1])
     return outside > MANY * (high - low)
 

@@ -92,6 +92,12 @@ class QatNetwork(nn.Module):
                 del values[name]
         return values[self.graph.output.name]
 
+    def keep_ranges(self) -> None:
+        """After an update: learned ranges stay within sight of the measured ones."""
+        with torch.no_grad():
+            for factor in self.factors.values():
+                factor.clamp_(NARROWEST, WIDEST)
+
     def quantized(self) -> QuantizedGraph:
         """The int8 graph as trained so far; raises GraphError where it breaks a rule of graphs."""
         learned = {name: self._qparams(name) for name in self.graph.tensors}
@@ -113,8 +119,8 @@ class QatNetwork(nn.Module):
         return layer
 
     def _factor(self, name: str) -> torch.Tensor | None:
-        key = _key(self._roots[name])
-        return self.factors[key].clamp(NARROWEST, WIDEST) if key in self.factors else None
+        factor: torch.Tensor | None = self.factors.get(_key(self._roots[name]))
+        return factor
 
     def _scale(self, name: str) -> float | torch.Tensor:
         factor, scale = self._factor(name), self.graph.qparams(name).scale
@@ -128,13 +134,15 @@ class QatNetwork(nn.Module):
 
     def _step(self, op: Op, inputs: list[torch.Tensor]) -> torch.Tensor:
         """One operation and the rounding of what it writes."""
-        codes = self.limits.get(op.output, (QMIN, QMAX))
+        codes, clamped = self.limits.get(op.output, (QMIN, QMAX)), False
         if isinstance(op, Conv | Linear):
             layer = self._layer(op)
             y = layer(inputs[0], self._scale(op.input))
             if not self.rounding:
                 return clamp(op, y)
+            last = codes[1]
             codes = clamped_codes(op, self._qparams(op.output), codes)
+            clamped = op.clamp is not None and codes[1] < last
         elif isinstance(op, Add):
             y = inputs[0] + inputs[1]
         elif isinstance(op, Pool):
@@ -147,13 +155,16 @@ class QatNetwork(nn.Module):
             return inputs[0]
         else:
             raise no_rule(op, "quantization-aware training")
-        return self._rounded(op.output, y, codes) if self.rounding else y
+        return self._rounded(op.output, y, codes, clamped=clamped) if self.rounding else y
 
-    def _rounded(self, name: str, y: torch.Tensor, codes: tuple[int, int]) -> torch.Tensor:
+    def _rounded(
+        self, name: str, y: torch.Tensor, codes: tuple[int, int], *, clamped: bool
+    ) -> torch.Tensor:
         frozen, factor = self.graph.qparams(name), self._factor(name)
         if factor is None:
             return round_to_codes(y, frozen, *codes)
-        return round_learned(y, factor * frozen.scale, frozen.zero_point, *codes)
+        scale = factor * frozen.scale
+        return round_learned(y, scale, frozen.zero_point, *codes, clamped=clamped)
 
 
 def _roots(graph: QuantizedGraph) -> dict[str, str]:

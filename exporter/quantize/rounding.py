@@ -35,20 +35,52 @@ def round_to_codes(x: torch.Tensor, q: QParams, low: int, high: int) -> torch.Te
     return rounded
 
 
+class _RoundLearned(torch.autograd.Function):
+    """The same with a gradient for the scale, by LSQ (Esser et al. 2020, arXiv:1902.08153)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, scale: torch.Tensor, low: int, high: int, clamped: bool
+    ) -> torch.Tensor:
+        """`clamped` says that `high` is the code of a clamp's bound, which stays where it is."""
+        ctx.save_for_backward(x, scale)
+        ctx.codes = low, high, clamped
+        return x.div(scale).round_().clamp_(low, high).mul_(scale)
+
+    @staticmethod
+    def backward(
+        ctx: Any, *grads: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, None, None, None]:
+        """Of `x` where it was not clamped; of the scale over the root of values times codes.
+
+        The division lets a scale move at the pace of the weights.
+        """
+        x, scale = ctx.saved_tensors
+        low, high, clamped = ctx.codes
+        size = scale.item()
+        bounds = (low - 0.5) * size, (high + 0.5) * size
+        passed = torch.ops.aten.hardtanh_backward(grads[0], x, *bounds)
+        steps = x / scale
+        slope = steps.round().clamp_(low, high)
+        slope -= torch.where((x > bounds[0]) & (x < bounds[1]), steps, torch.zeros_like(steps))
+        if clamped:
+            slope = torch.where(x < bounds[1], slope, torch.zeros_like(slope))
+        learned = (grads[0] * slope).sum() * (x.numel() * (high - low)) ** -0.5
+        return passed, learned.reshape(scale.shape), None, None, None
+
+
 def round_learned(
-    x: torch.Tensor, scale: torch.Tensor, zero_point: int, low: int, high: int
+    x: torch.Tensor, scale: torch.Tensor, zero_point: int, low: int, high: int, *, clamped: bool
 ) -> torch.Tensor:
     """`round_to_codes` with a gradient for its scale, a tensor of one value.
 
-    As in LSQ the gradient is divided by the root of values times codes, so that a scale moves at
-    the pace of the weights.
+    Where `high` is a clamp's bound (`clamped`) rather than the last code there is, another scale
+    gives it another code and the value stays, so what is cut off there pulls at no scale.
     """
-    weight = (x.numel() * (high - low)) ** -0.5
-    gentle = scale.detach() + (scale - scale.detach()) * weight
-    steps = (x / gentle).clamp(low - zero_point, high - zero_point)
-    rounded = steps + (steps.round() - steps).detach()
-    learned: torch.Tensor = rounded * gentle
-    return learned
+    rounded: torch.Tensor = _RoundLearned.apply(  # type: ignore[no-untyped-call]
+        x, scale, low - zero_point, high - zero_point, clamped
+    )
+    return rounded
 
 
 def round_bias_steps(bias: torch.Tensor, step: torch.Tensor) -> torch.Tensor:

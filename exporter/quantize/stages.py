@@ -83,10 +83,10 @@ class Guard:
         """Keep the graph if it is better by the metric than those before."""
         judged = self.judge(graph)
         stage = QuantizationStage(
-            name=name, quality=judged.quality, accuracy=judged.accuracy, kept=True
+            name=name, quality=judged.quality, accuracy=judged.accuracy, kept=not self.stages
         )
-        if self.stages and stage.rank(self.metric) <= self.record.winner.rank(self.metric):
-            stage = dataclasses.replace(stage, kept=False)
+        if self.stages and stage.rank(self.metric) > self.record.winner.rank(self.metric):
+            stage = dataclasses.replace(stage, kept=True)
         self.offered[name] = graph
         self.stages.append(stage)
         if stage.kept:

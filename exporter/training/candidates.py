@@ -29,7 +29,7 @@ class Candidate(Protocol):
         """Uint8 (n, 3, r, r) as loaded -> float32 (n, classes) on the CPU."""
         ...
 
-    def save(self, path: Path, tally: Tally) -> None:
+    def save(self, path: Path, tally: Tally, *, best: bool) -> None:
         """Write a checkpoint that `build` takes, with how it did; raises CheckpointError."""
         ...
 
@@ -47,9 +47,9 @@ class FloatCandidate:
             logits: torch.Tensor = self.model(to_input(on_device, self.model.spec.preprocess))
         return logits.float().cpu()
 
-    def save(self, path: Path, tally: Tally) -> None:
+    def save(self, path: Path, tally: Tally, *, best: bool) -> None:
         """The weights and their spec; how they did is in metrics.jsonl."""
-        del tally
+        del tally, best
         save_checkpoint(path, self.model.spec, self.model.state_dict())
 
 
@@ -90,14 +90,16 @@ class IntegerCandidate:
         """Logits of the integers."""
         return self.logits(images)
 
-    def save(self, path: Path, tally: Tally) -> None:
-        """With one stage more: that of an epoch of end-to-end training."""
-        self.save_with(path, (ended(tally, kept=True),))
+    def save(self, path: Path, tally: Tally, *, best: bool) -> None:
+        """With one stage more: that of an epoch of end-to-end training, which this is."""
+        self.save_with(path, (ended(tally, kept=best),), built=END_TO_END)
 
-    def save_with(self, path: Path, stages: tuple[QuantizationStage, ...]) -> None:
+    def save_with(
+        self, path: Path, stages: tuple[QuantizationStage, ...], *, built: str = ""
+    ) -> None:
         """The float model and the int8 graph, with more stages in its record."""
         record = self.integers.record
-        record = dataclasses.replace(record, stages=(*record.stages, *stages))
+        record = dataclasses.replace(record, stages=(*record.stages, *stages), built=built)
         integers = dataclasses.replace(self.integers, record=record)
         save_checkpoint(path, self.model.spec, self.model.state_dict(), integers=integers)
 

@@ -80,13 +80,16 @@ class World:
             error = found
         if self.size == 1:
             return
-        told: list[tuple[str, str] | None] = [None] * self.size
-        dist.all_gather_object(told, None if error is None else (error.message, error.hint))
+        told: list[tuple[type[ExportError], str, str] | None] = [None] * self.size
+        mine = None if error is None else (type(error), error.message, error.hint)
+        dist.all_gather_object(told, mine)
         first = next(((rank, said) for rank, said in enumerate(told) if said is not None), None)
         if error is None and first is not None:
-            rank, (message, hint) = first
-            error = TrainingError(f"worker {rank}: {message}", hint)
+            rank, (kind, message, hint) = first
+            error = kind(f"worker {rank}: {message}", hint)
         if error is not None:
+            with contextlib.suppress(RuntimeError):  # one leaves first, but all have heard by now
+                self.wait()
             self.fail(error)
 
     def fail(self, error: ExportError) -> NoReturn:

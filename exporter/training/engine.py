@@ -9,11 +9,12 @@ import math
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from typing import NoReturn
 
 import torch
 
 from exporter.checkpoints import BEST
-from exporter.errors import TrainingError
+from exporter.errors import GraphError, TrainingError
 from exporter.events import Note
 from exporter.training import run_folder
 from exporter.training.augment import Augment
@@ -131,12 +132,11 @@ class Engine:
             self.at.losses += self.world.mean(torch.stack(self.fresh).cpu()).tolist()
             self.fresh = []
         if not all(map(math.isfinite, self.at.losses)) or not self.learner.healthy():
-            self.world.fail(
-                TrainingError(
-                    f"the loss is no longer a finite number at update {self.at.step}",
-                    f"lower --lr (it was {self.plan.lr(self.at.step - 1):g}); {self._kept()}",
-                )
-            )
+            self._diverged(f"the loss is no longer a finite number at update {self.at.step}")
+
+    def _diverged(self, what: str) -> NoReturn:
+        hint = f"lower --lr (it was {self.plan.lr(self.at.step - 1):g}); {self._kept()}"
+        self.world.fail(TrainingError(what, hint))
 
     def _kept(self) -> str:
         best = self.folder.path / BEST
@@ -165,7 +165,10 @@ class Engine:
         """Evaluate the epoch's exportable weights, keep them, and move on to the next epoch."""
         count = min(self.recipe.statistics_batches, self.plan.steps_per_epoch)
         with contextlib.closing(self._batches()) as batches:
-            candidate = self.learner.candidate(itertools.islice(batches, count))
+            try:
+                candidate = self.learner.candidate(itertools.islice(batches, count))
+            except GraphError as error:
+                self._diverged(f"the integers of epoch {self.at.epoch + 1} break: {error.message}")
         tally = self._evaluate_with(candidate)
         at, rank = self.at, list(self.learner.rank(tally))
         best = rank > at.best_rank  # an empty one is below all others
@@ -174,7 +177,7 @@ class Engine:
             at.best_epoch, at.best_rank = at.epoch, rank
         if self.world.lead:
             for name in (BEST, run_folder.LAST) if best else (run_folder.LAST,):
-                self.folder.save_weights(name, candidate, tally)
+                self.folder.save_weights(name, candidate, tally, best=best)
         event = Validated(
             epoch=at.epoch,
             epochs=self.recipe.epochs,

@@ -20,9 +20,10 @@ import numpy as np
 import torch
 
 from exporter.checkpoints import BEST, TrainedIntegers, load_checkpoint
-from exporter.data import CALIBRATION_COUNT
+from exporter.data import TRAINING_COUNT
 from exporter.errors import ArtifactError, DataError
 from exporter.events import Note, Stage
+from exporter.findings import Finding
 from exporter.fold import fold
 from exporter.graph import QuantizedGraph
 from exporter.manifest import Calibration
@@ -30,6 +31,7 @@ from exporter.models import MobileNetV2
 from exporter.preprocess import normalize
 from exporter.quantize import health
 from exporter.quantize.equalize import equalize
+from exporter.quantize.fake_quant import FusedNetwork
 from exporter.quantize.settings import QatSettings
 from exporter.quantize.stages import END_TO_END, Guard, Judged, quantize_in_stages
 from exporter.quantizing import examined, progress
@@ -39,6 +41,7 @@ from exporter.training import run_folder
 from exporter.training.candidates import FloatLogits, IntegerCandidate, IntegerLogits
 from exporter.training.device import pick_device
 from exporter.training.distributed import World, join
+from exporter.training.engine import Position
 from exporter.training.events import Preparation, Settled, TrainingEvent
 from exporter.training.loading import source_pixels, val_batches
 from exporter.training.qat_learner import QatLearner, bits_of, metric_of
@@ -55,13 +58,14 @@ from exporter.training.runs import (
     with_workers,
 )
 from exporter.training.settings import Settings
-from exporter.training.sources import Source
+from exporter.training.sources import Source, Splits
 from exporter.training.start import Start, starting_point
 from exporter.training.thinning import evenly, thinned
 from exporter.training.validation import evaluate
 from exporter.verdicts import Accuracy, Metric, Quality, QuantizationStage
 
 START = "start.safetensors"
+FEW = 200  # images to validate on
 
 
 def qat(settings: Settings, place: Place) -> Iterator[TrainingEvent]:
@@ -80,7 +84,7 @@ def _qat(settings: Settings, place: Place, world: World) -> Iterator[TrainingEve
         bits_of(settings.recipe)  # raises before anything is written
         plan = make_plan(settings, splits, world)
     folder = open_folder(settings, place, start.model.spec, splits, world)
-    for text in (*splits.notes, *([] if place.resume else start.notes)):
+    for text in (*splits.notes, *([] if place.resume else start.notes), *_few(splits)):
         yield Note(text=text)
     if world.device.type == "cuda":
         torch.backends.cudnn.allow_tf32 = False  # codes times weights need more than its ten bits
@@ -89,7 +93,7 @@ def _qat(settings: Settings, place: Place, world: World) -> Iterator[TrainingEve
     pixels = _calibration_pixels(splits.train, float_graph.spec)
     with one_thread():
         images = normalize(pixels, float_graph.spec.preprocess)
-        float_graph = world.same(equalize(float_graph, images))
+        float_graph, spread = world.same(_equalized(float_graph, images))
     integers = _started(folder) if place.resume else None
     if integers is None:
         preparation = _Preparation(
@@ -102,14 +106,32 @@ def _qat(settings: Settings, place: Place, world: World) -> Iterator[TrainingEve
             world=world,
         )
         integers = yield from preparation.run(folder)
-    learner = QatLearner(model, float_graph, integers, plan, world, settings.accumulate)
+    learner = QatLearner(model, float_graph, integers, plan, world, settings.accumulate, spread)
     position = find_position(folder, place, learner)
     if not position.best_rank:
+        if place.resume and world.lead:  # a kill may have left there what is trained anew
+            folder.save_integers(BEST, IntegerCandidate(model, integers, learner.bits))
         position.best_rank = list(integers.record.winner.rank(learner.metric))
     run = Run(settings=settings, splits=splits, learner=learner, folder=folder, position=position)
     yield from run.events()
     if position.epoch == settings.recipe.epochs and world.lead:
-        yield from _settled(learner, folder, won=position.best_epoch > 0)
+        yield from _settled(learner, folder, position)
+
+
+def _few(splits: Splits) -> tuple[str, ...]:
+    count = len(splits.val)
+    if count >= FEW:
+        return ()
+    return (f"{count} images to validate on: stages that differ by little may differ by chance",)
+
+
+def _equalized(graph: QuantizedGraph, images: np.ndarray) -> tuple[QuantizedGraph, float]:
+    """The float graph to quantize, and the variance of its logits."""
+    equal = equalize(graph, images)
+    network = FusedNetwork(equal).eval()
+    with torch.no_grad():
+        logits = torch.cat([network(part) for part in torch.split(torch.from_numpy(images), 16)])
+    return equal, max(float(logits.var()), torch.finfo(torch.float32).tiny)
 
 
 def _start(settings: Settings, labels: tuple[str, ...], place: Place) -> Start:
@@ -187,13 +209,16 @@ class _Preparation:
             ),
         )
         yield stage.finished(record.told())
-        yield from (Note(text=line) for line in health.told(health.check_graph(integers.graph)))
+        yield from (Note(text=line) for line in health.told(self._found(integers.graph)))
         if self.world.lead:
             candidate = IntegerCandidate(self.model, integers, guard.settings.bits)
             for name in (BEST, START):
                 folder.save_integers(name, candidate)
         self.world.wait()
         return integers
+
+    def _found(self, graph: QuantizedGraph) -> tuple[Finding, ...]:
+        return health.check_graph(graph, bits_of(self.settings.recipe).code_limits(graph))
 
     def _judge(self) -> Callable[[QuantizedGraph], Judged]:
         recipe, spec, world = self.settings.recipe, self.graph.spec, self.world
@@ -218,25 +243,27 @@ class _Preparation:
 
 def _calibration_pixels(train: Source, spec: ModelSpec) -> np.ndarray:
     """Uint8 (n, r, r, 3), evenly from the training split, without augmentation."""
-    chosen = evenly(len(train), CALIBRATION_COUNT)
+    chosen = evenly(len(train), TRAINING_COUNT)
     return np.stack([source_pixels(train, i, spec.preprocess) for i in chosen])
 
 
-def _settled(learner: QatLearner, folder: RunFolder, *, won: bool) -> Iterator[TrainingEvent]:
+def _settled(learner: QatLearner, folder: RunFolder, position: Position) -> Iterator[TrainingEvent]:
     """What became of every stage; one that lost is on record too."""
     path = folder.path / BEST
-    integers = _integers(path)
-    if not won and all(stage.name != END_TO_END for stage in integers.record.stages):
+    integers, won = _integers(path), position.best_epoch > 0
+    lost = None if won else _best_epoch(folder, learner.metric)
+    if lost is not None and all(stage.name != END_TO_END for stage in integers.record.stages):
         candidate = IntegerCandidate(learner.model, integers, learner.bits)
-        folder.save_integers(BEST, candidate, (_best_epoch(folder, learner.metric),))
+        folder.save_integers(BEST, candidate, (lost,))
         integers = _integers(path)
-    found = health.check_frozen(*learner.graphs) if len(learner.graphs) > 1 else ()
-    yield from (Note(text=line) for line in health.told(found))
+    if won and len(learner.graphs) > 1:
+        found = health.check_frozen(*learner.graphs)
+        yield from (Note(text=line) for line in health.told(found))
     yield Settled(record=integers.record)
 
 
-def _best_epoch(folder: RunFolder, metric: Metric) -> QuantizationStage:
-    """The best epoch of end-to-end training by the run's metrics."""
+def _best_epoch(folder: RunFolder, metric: Metric) -> QuantizationStage | None:
+    """The best epoch of end-to-end training by the run's metrics; None where these are gone."""
     epochs = [
         QuantizationStage(
             name=END_TO_END,
@@ -247,4 +274,4 @@ def _best_epoch(folder: RunFolder, metric: Metric) -> QuantizationStage:
         for row in folder.metrics()
         if row["kind"] == "val"
     ]
-    return max(epochs, key=lambda stage: stage.rank(metric))
+    return max(epochs, key=lambda stage: stage.rank(metric), default=None)

@@ -37,10 +37,14 @@ class QatLearner(Learner):
         plan: Plan,
         world: World,
         accumulate: int,
+        spread: float,
         *,
         rounding: bool = True,
     ) -> None:
-        """Without `rounding` it trains the float network: the control of what rounding is worth."""
+        """`spread` is the variance of the float model's logits, one for all batches and workers.
+
+        Without `rounding` it trains the float network: the control of what rounding is worth.
+        """
         bits, graph = bits_of(plan.recipe), integers.graph
         network = QatNetwork(
             float_graph,
@@ -54,6 +58,7 @@ class QatLearner(Learner):
         self.model, self.integers, self.bits, self.network = model, integers, bits, network
         self.reference = self.teacher = FloatLogits(float_graph, world.device)
         self.metric = metric_of(plan.recipe)
+        self.spread = spread
         self.graphs: list[QuantizedGraph] = [graph]  # of the last two epochs
 
     def begin(self, epoch: int) -> None:
@@ -71,12 +76,16 @@ class QatLearner(Learner):
         if share > 0:
             with torch.no_grad():
                 exact = self.teacher.network(inputs)
-            spread = exact.var().clamp_min(torch.finfo(torch.float32).tiny)
-            total = total + share * (logits - exact).square().mean() / spread
+            total = total + share * (logits - exact).square().mean() / self.spread
         if share < 1:
             smoothing = self.recipe.label_smoothing
             total = total + (1 - share) * F.cross_entropy(logits, labels, label_smoothing=smoothing)
         return total
+
+    def follow(self, step: int) -> None:
+        """Keep learned ranges within bounds."""
+        del step
+        self.network.keep_ranges()
 
     def candidate(self, batches: Iterable[Batch]) -> IntegerCandidate:
         """The integers as trained so far."""

@@ -109,10 +109,10 @@ class RunFolder:
             raise ArtifactError(f"{path}: was written by another version", "start a new run")
         return state
 
-    def save_weights(self, name: str, candidate: Candidate, tally: Tally) -> None:
+    def save_weights(self, name: str, candidate: Candidate, tally: Tally, *, best: bool) -> None:
         """Write a checkpoint that `build` takes."""
         try:
-            candidate.save(self.path / name, tally)
+            candidate.save(self.path / name, tally, best=best)
         except CheckpointError as error:
             raise TrainingError(error.message, _hint(error.__context__)) from None
 

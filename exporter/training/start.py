@@ -60,7 +60,7 @@ def _with_labels(found: Checkpoint, labels: tuple[str, ...]) -> Start:
         kept = "" if has else ", in the order of the data's class names, as the file names none"
         note = f"the checkpoint's head of {classes} classes is kept{kept}"
         old.spec = dataclasses.replace(found.spec, labels=labels)
-        return Start(model=old, notes=(note,))
+        return Start(model=old, notes=(note, *_left_out(found)))
     head = (*found.spec.head[:-1], HeadLayer(units=len(labels)))
     model = MobileNetV2(dataclasses.replace(found.spec, labels=labels, head=head))
     state = old.state_dict()
@@ -75,7 +75,13 @@ def _with_labels(found: Checkpoint, labels: tuple[str, ...]) -> Start:
         state |= {name: state[name][order] for name in last}
         note = "the checkpoint's head is kept, its classes put in the data's order"
     model.load_state_dict(state)
-    return Start(model=model, notes=(note,), fresh_head=new_classes)
+    return Start(model=model, notes=(note, *_left_out(found)), fresh_head=new_classes)
+
+
+def _left_out(found: Checkpoint) -> tuple[str, ...]:
+    if found.integers is None:
+        return ()
+    return ("its int8 graph is left out: training begins with the float model beside it",)
 
 
 def _other(spec: ModelSpec, labels: tuple[str, ...]) -> str:

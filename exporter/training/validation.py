@@ -56,14 +56,22 @@ class _Difference:
 
     def quality(self, images: int, world: World) -> Quality:
         signal, noise, agreeing, divergence = world.total(self.sums).tolist()
-        ratio = 10 * math.log10(signal / noise) if signal > 0 and noise > 0 else MOST_DB
         return Quality(
             images=images,
-            sqnr_db=min(ratio, MOST_DB),
+            sqnr_db=_ratio_db(signal, noise),
             top1_agreement=agreeing / images,
             kl=divergence / images,
             max_abs=float(world.maximum(self.largest)),
         )
+
+
+def _ratio_db(signal: float, noise: float) -> float:
+    """Within what JSON can say; what is not finite is as bad as it gets."""
+    if noise == 0:
+        return MOST_DB
+    if not (0 < signal < math.inf and noise < math.inf):
+        return -MOST_DB
+    return max(-MOST_DB, min(MOST_DB, 10 * math.log10(signal / noise)))
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from exporter.events import Note
 from exporter.training.events import Reported, Started, Trained, TrainingEvent, Validated
-from exporter.training.recipes import Setting
+from exporter.training.recipes import MOST_BITS, Setting
 from exporter.ui.live import PLAIN_EVERY_S, LiveDisplay, counting_bar
 from exporter.verdicts import Quantization
 
@@ -58,7 +58,7 @@ class TrainingProgress(LiveDisplay):
             self.console.print(f"{epoch}, update {event.step}/{event.steps}: {figures}")
 
 
-def print_trained(console: Console, event: Trained, *, of_integers: bool = False) -> None:
+def print_trained(console: Console, event: Trained, record: Quantization | None = None) -> None:
     """Where the run stands, and what to do next."""
     if event.top1 is not None and event.top5 is not None:
         which = "no epoch won" if event.best_epoch is None else f"best epoch {event.best_epoch}"
@@ -68,11 +68,11 @@ def print_trained(console: Console, event: Trained, *, of_integers: bool = False
             soft_wrap=True,
         )
     best = event.folder / "best.safetensors"
-    if event.best_epoch is not None or (of_integers and event.top1 is not None):
-        console.print(
-            f"Wrote {escape(str(best))}. Next: mnv2-export build {escape(str(best))}",
-            soft_wrap=True,
-        )
+    if event.best_epoch is not None or record is not None:
+        next_step = f"Next: mnv2-export build {best}"
+        if record is not None and record.settings["bits"]["activations"] < MOST_BITS:
+            next_step = "It is for study: build refuses fewer than 8 bits of activation."
+        console.print(escape(f"Wrote {best}. {next_step}"), soft_wrap=True)
 
 
 def print_settled(console: Console, record: Quantization) -> None:
@@ -81,7 +81,10 @@ def print_settled(console: Console, record: Quantization) -> None:
     for column in ("stage", "SQNR to float", "agreement", "top-1", "kept"):
         table.add_column(column, justify="left" if column == "stage" else "right")
     for stage in record.stages:
-        name = f"[bold]{stage.name}[/]" if stage is record.winner else stage.name
+        name = stage.name
+        if name == "end-to-end QAT":
+            name += f", best of {record.settings['end_to_end']['epochs']} epochs"
+        name = f"[bold]{name}[/]" if stage is record.winner else name
         table.add_row(
             name,
             f"{stage.quality.sqnr_db:.1f} dB",
