@@ -329,6 +329,7 @@ def test_a_run_that_stopped_goes_on_as_if_it_had_not(run, tmp_path: Path) -> Non
     assert same(a.graph, b.graph)
 
 
+@pytest.mark.slow
 def test_two_workers_train_the_same_integers(data: Path, float_run: Path, tmp_path: Path) -> None:
     options = ["--data", data, "--batch", 4, "--workers", 0, "--epochs", 1, "-o", tmp_path]
     arguments = ["-m", "exporter", "qat", float_run / "latest", *options, "--name", "two", "-q"]
