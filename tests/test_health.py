@@ -12,12 +12,14 @@ import pytest
 from torch import nn
 
 from exporter import demo
+from exporter.errors import GraphError
 from exporter.findings import Finding
 from exporter.graph import Conv, QParams, QuantizedGraph, Weight
 from exporter.models import MobileNetV2
 from exporter.preprocess import normalize
 from exporter.quantize import health
 from exporter.quantize.fake_quant import FusedNetwork, Mode
+from exporter.quantize.to_graph import to_graph
 from exporter.spec import ModelSpec
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "health.md"
@@ -164,6 +166,8 @@ def test_ranges_that_move(pair: tuple[QuantizedGraph, QuantizedGraph]) -> None:
     assert ids(health.check_network(network, before)) == ["H403"]
     network.set_mode(Mode.RANGE)
     assert ids(health.check_network(network)) == ["H403"]
+    with pytest.raises(GraphError, match="H403"):
+        to_graph(network)
 
 
 def test_the_document_has_every_kind() -> None:

@@ -16,12 +16,18 @@ from exporter.graph import (
     WeightedOp,
     round_bias,
 )
+from exporter.quantize import health
 from exporter.quantize.fake_quant import FusedNetwork
 from exporter.validate import validate
 
 
 def to_graph(network: FusedNetwork) -> QuantizedGraph:
-    """Round weights and biases to integers; raises GraphError where a rule of the graph breaks."""
+    """Round weights and biases to integers; raises GraphError where a rule of the graph breaks.
+
+    Ranges that are still observed (H403) are refused: the integers would not be those that ran.
+    """
+    for finding in health.check_network(network):
+        raise GraphError(f"{finding.id} {finding.title}: {finding.message}", finding.cure)
     float_graph = network.graph
     tensors = {
         name: dataclasses.replace(tensor, qparams=_qparams(network, name))
