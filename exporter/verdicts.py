@@ -101,6 +101,39 @@ class Accuracy:
     top1: float
     top5: float
 
+    def told(self) -> str:
+        """For a person."""
+        return f"top-1 {self.top1:.1%}, top-5 {self.top5:.1%}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeanAP:
+    """Of a detector against labeled objects; COCO's definitions, 0 to 1."""
+
+    images: int
+    map50: float  # at an IoU of 0.5
+    map: float  # mean over IoUs from 0.5 to 0.95
+
+    def told(self) -> str:
+        """For a person."""
+        return f"mAP50 {self.map50:.3f}, mAP {self.map:.3f}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeanIoU:
+    """Of a segmenter against labeled pixels, 0 to 1."""
+
+    images: int
+    miou: float  # mean over the classes that occur, the background among them
+    pixels: float  # share of pixels that are right
+
+    def told(self) -> str:
+        """For a person."""
+        return f"mIoU {self.miou:.3f}, pixels {self.pixels:.1%}"
+
+
+Score = Accuracy | MeanAP | MeanIoU
+
 
 class Metric(StrEnum):
     """What a stage of quantization has to raise on held-out images to be kept."""

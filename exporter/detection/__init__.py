@@ -6,4 +6,5 @@ nms.py       non-maximum suppression in plain tensor operations, exact
 greedy.py    the same in a plain loop, to test against
 matching.py  which anchor answers for which object
 loss.py      SSD's loss
+records.py   labeled objects, and what was found, from any of the outputs
 """
