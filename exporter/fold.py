@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from torch import nn
 
-from exporter.detection.anchors import make_anchors
+from exporter.ends import BOX_HEADS, CLASS_HEADS, with_ends
 from exporter.graph import (
     RELU,
     RELU6,
     Clamp,
     Concat,
-    DecodeBoxes,
     Linear,
     Output,
     Permute,
@@ -18,31 +17,37 @@ from exporter.graph import (
     QuantizedGraph,
     Reshape,
     Resize,
-    Sigmoid,
     Weight,
 )
 from exporter.graph_builder import GraphBuilder
 from exporter.models import MobileDeepLabV3, MobileNetV2, Network, SSDLite
 from exporter.models.ssdlite import BOX, FIRST_MAP
-from exporter.outputs import Outputs, check_outputs, default_outputs
+from exporter.outputs import Ends, Outputs, default_outputs
 
 CLAMPS: dict[type[nn.Module], Clamp] = {nn.ReLU: RELU, nn.ReLU6: RELU6}
 
 
 def fold(model: Network, outputs: Outputs | None = None) -> QuantizedGraph:
-    """Walk the network once; batch norm goes into the convolutions in float64, rounded once.
+    """The network's graph that ends in `outputs`, by default as the task's module does.
 
-    `outputs` says how the graph ends, by default as the task's module does. Raises GraphError when
-    a folded weight is not finite, UnsupportedError for outputs that the task does not have.
+    Raises as `fold_core` does, and UnsupportedError for outputs that the task does not have.
     """
     wanted = default_outputs(model.spec.task) if outputs is None else outputs
-    check_outputs(model.spec.task, wanted)
+    return with_ends(fold_core(model), Ends(outputs=wanted))
+
+
+def fold_core(model: Network) -> QuantizedGraph:
+    """Walk the network once; batch norm goes into the convolutions in float64, rounded once.
+
+    It ends where the weights do: in logits, a detector's raw results, a segmenter's small logits.
+    Raises GraphError when a folded weight is not finite.
+    """
     graph = GraphBuilder(spec=model.spec)
     x = graph.features(model.features, graph.input())
     if isinstance(model, SSDLite):
-        _fold_ssdlite(graph, model, x, wanted)
+        _fold_ssdlite(graph, model, x)
     elif isinstance(model, MobileDeepLabV3):
-        _fold_deeplab(graph, model, x, wanted)
+        _fold_deeplab(graph, model, x)
     else:
         _fold_classifier(graph, model, x)
     return graph.finish()
@@ -70,32 +75,17 @@ def _fold_classifier(graph: GraphBuilder, model: MobileNetV2, x: str) -> None:
     graph.apply(Output(input=x, output="logits"))
 
 
-def _fold_ssdlite(graph: GraphBuilder, model: SSDLite, x: str, wanted: Outputs) -> None:
+def _fold_ssdlite(graph: GraphBuilder, model: SSDLite, x: str) -> None:
     """Two heads on each of six maps, whose results are joined into one list of anchors."""
-    spec, detection = model.spec, model.spec.detection
-    assert detection is not None
     maps = [f"features.{FIRST_MAP}.conv.0", x]
     for index, extra in enumerate(model.extras):
         for i, layer in enumerate(extra.children()):
             x = graph.conv_bn_relu6(layer, x, f"extras.{index}.{i}")
         maps.append(x)
-    logits = _heads(graph, model.classifiers, maps, "classifiers", spec.classes)
-    offsets = _heads(graph, model.regressors, maps, "regressors", BOX)
-    results = {"class_logits": logits, "box_offsets": offsets}
-    if wanted is Outputs.DECODED:
-        decode = DecodeBoxes(
-            input=offsets,
-            output="decode",
-            anchors=make_anchors(detection, spec.resolution),
-            center_variance=detection.center_variance,
-            size_variance=detection.size_variance,
-        )
-        results = {
-            "scores": graph.apply(Sigmoid(input=logits, output="sigmoid")),
-            "boxes": graph.apply(decode),
-        }
-    for name, tensor in results.items():
-        graph.apply(Output(input=tensor, output=name))
+    logits = _heads(graph, model.classifiers, maps, CLASS_HEADS, model.spec.classes)
+    offsets = _heads(graph, model.regressors, maps, BOX_HEADS, BOX)
+    graph.apply(Output(input=logits, output="class_logits"))
+    graph.apply(Output(input=offsets, output="box_offsets"))
 
 
 def _heads(
@@ -114,7 +104,7 @@ def _heads(
     return graph.apply(Concat(inputs=tuple(parts), output=f"{name}.joined", axis=1))
 
 
-def _fold_deeplab(graph: GraphBuilder, model: MobileDeepLabV3, x: str, wanted: Outputs) -> None:
+def _fold_deeplab(graph: GraphBuilder, model: MobileDeepLabV3, x: str) -> None:
     height, width = graph.shape(x)[2:]
     y = graph.apply(Pool(input=x, output="pool"))
     y = graph.conv_bn_relu6(model.pooled, y, "pooled")
@@ -124,7 +114,4 @@ def _fold_deeplab(graph: GraphBuilder, model: MobileDeepLabV3, x: str, wanted: O
     x = graph.apply(Concat(inputs=tuple(parts), output="joined", axis=1))
     x = graph.conv_bn_relu6(model.project, x, "project")
     x = graph.conv(model.classifier, x, "classifier")
-    if wanted is Outputs.LOGITS:
-        side = model.spec.resolution
-        x = graph.apply(Resize(input=x, output="resized", size=(side, side)))
-    graph.apply(Output(input=x, output=str(wanted)))
+    graph.apply(Output(input=x, output=str(Outputs.LOWRES_LOGITS)))

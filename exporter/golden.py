@@ -1,7 +1,8 @@
 """The golden: an integer-exact reference of a QuantizedGraph, and the float one of a float graph.
 
 `Rules.XNNPACK` is what ExecuTorch and LiteRT compute, `Rules.ORT` what ONNX Runtime computes; they
-differ in the rounding of the residual add and of the pool. Integers are carried in float64, where
+differ in the rounding of the residual add, of the pool and of the bilinear resize (`resize.py`).
+Integers are carried in float64, where
 every product and sum here is exact (|acc| < 2^31 is validated, float64 holds 2^53); the rounding
 steps are float32, as in the kernels.
 
@@ -17,14 +18,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from exporter.detection.boxes import decode_float32
+from exporter.float_rules import real_step, rearranged
 from exporter.graph import (
     QMAX,
     QMIN,
     Add,
+    ArgMax,
     Concat,
     Conv,
-    DecodeBoxes,
+    Dequantize,
     Input,
     Linear,
     Op,
@@ -40,6 +42,7 @@ from exporter.graph import (
     accumulator_step,
     no_rule,
 )
+from exporter.resize import resize_ort, resize_xnnpack
 from exporter.spec import Rules
 
 f32 = np.float32
@@ -83,55 +86,51 @@ def run_outputs(
 
 
 def _float_step(op: Op, inputs: list[np.ndarray]) -> np.ndarray:
-    x = inputs[0]
     if isinstance(op, Conv | Linear):
-        y = _accumulate(op, torch.from_numpy(x), torch.from_numpy(op.weight.dequantized()))
+        x, weight = (torch.from_numpy(v) for v in (inputs[0], op.weight.dequantized()))
+        y = _accumulate(op, x, weight)
         y += op.bias.reshape(_channels(y))
         return y if op.clamp is None else np.clip(y, f32(op.clamp[0]), f32(op.clamp[1]))
-    if isinstance(op, Add):
-        return np.asarray(x + inputs[1])
     if isinstance(op, Pool):
-        return np.asarray(x.mean((2, 3), keepdims=True, dtype=np.float32))
-    return _float_shape_step(op, inputs)
-
-
-def _float_shape_step(op: Op, inputs: list[np.ndarray]) -> np.ndarray:
-    """Operations of heads, and those that only rearrange."""
-    x = inputs[0]
-    if isinstance(op, Resize):
-        size = list(op.size)
-        return np.asarray(F.interpolate(torch.from_numpy(x), size, mode="bilinear").numpy())
-    if isinstance(op, Concat):
-        return np.concatenate(inputs, op.axis)
-    if isinstance(op, Permute):
-        return np.ascontiguousarray(x.transpose(op.order))
-    if isinstance(op, Sigmoid):
-        return np.asarray(torch.sigmoid(torch.from_numpy(x)).numpy())
-    if isinstance(op, DecodeBoxes):
-        return decode_float32(x, op.anchors, op.center_variance, op.size_variance)
-    return x.reshape(len(x), *op.shape[1:]) if isinstance(op, Reshape) else x
+        return np.asarray(inputs[0].mean((2, 3), keepdims=True, dtype=np.float32))
+    return np.asarray(real_step(op, [torch.from_numpy(x) for x in inputs]).numpy())
 
 
 def _integer_step(
     graph: QuantizedGraph, op: Op, inputs: list[np.ndarray], rules: Rules
 ) -> np.ndarray:
-    """Int8 codes of what `op` writes; the Output's float32 values at the end."""
-    x, target = inputs[0], graph.qparams(op.output)
+    """Int8 codes of what `op` writes, real values behind a Dequantize and of an Output."""
     if isinstance(op, Input):
-        return quantize(x, target, rules)
+        return quantize(inputs[0], graph.qparams(op.output), rules)
+    source = graph.tensors[op.inputs[0]].qparams
+    if source is None or isinstance(op, ArgMax):
+        return _float_step(op, inputs)
+    if isinstance(op, Dequantize | Output):
+        return dequantize(inputs[0], source)
     if isinstance(op, Conv | Linear):
-        return weighted(op, x, graph.qparams(op.input), target)
+        return weighted(op, inputs[0], source, graph.qparams(op.output))
+    return _code_step(graph, op, inputs, rules)
+
+
+def _code_step(graph: QuantizedGraph, op: Op, inputs: list[np.ndarray], rules: Rules) -> np.ndarray:
+    """Operations without weights, from codes to codes."""
+    sources, target = [graph.qparams(name) for name in op.inputs], graph.qparams(op.output)
+    native = rules is Rules.XNNPACK
     if isinstance(op, Add):
-        sources = graph.qparams(op.a), graph.qparams(op.b)
-        add = add_xnnpack if rules is Rules.XNNPACK else add_ort
-        return add(x, inputs[1], *sources, target)
+        add = add_xnnpack if native else add_ort
+        return add(inputs[0], inputs[1], sources[0], sources[1], target)
     if isinstance(op, Pool):
-        pool = pool_xnnpack if rules is Rules.XNNPACK else pool_ort
-        return pool(x, graph.qparams(op.input), target)
-    if isinstance(op, Output):
-        return dequantize(x, target)
-    if isinstance(op, Reshape):
-        return x.reshape(len(x), *op.shape[1:])
+        return (pool_xnnpack if native else pool_ort)(inputs[0], sources[0], target)
+    if isinstance(op, Resize):
+        return (
+            resize_xnnpack(inputs[0], op.size) if native else resize_ort(inputs[0], op.size, target)
+        )
+    if isinstance(op, Sigmoid):
+        return sigmoid(inputs[0], sources[0], target)
+    if isinstance(op, Concat):
+        return concat(inputs, sources, target, op.axis, rules)
+    if isinstance(op, Reshape | Permute):
+        return np.asarray(rearranged(op, [torch.from_numpy(inputs[0])]).numpy())
     raise no_rule(op, "int8 arithmetic")
 
 
@@ -209,6 +208,29 @@ def pool_ort(x: np.ndarray, source: QParams, target: QParams) -> np.ndarray:
     acc = x.sum((2, 3), keepdims=True, dtype=np.int64) - count * source.zero_point
     m = f32(f32(source.scale) / (f32(target.scale) * f32(count)))
     return _saturate(np.rint(acc.astype(f32) * m).astype(np.float64) + target.zero_point)
+
+
+def concat(
+    inputs: list[np.ndarray], sources: list[QParams], target: QParams, axis: int, rules: Rules
+) -> np.ndarray:
+    """Codes one after another; an input of other parameters is requantized by way of float32."""
+    return np.concatenate(
+        [
+            x if q == target else quantize(dequantize(x, q), target, rules)
+            for x, q in zip(inputs, sources, strict=True)
+        ],
+        axis,
+    )
+
+
+def sigmoid(x: np.ndarray, source: QParams, target: QParams) -> np.ndarray:
+    """A table of 256 codes; runtimes look it up or compute it in float32, to the same code.
+
+    They may where no entry lies on a rounding tie (`exporter.ends` sees to that).
+    """
+    real = dequantize(np.arange(QMIN, QMAX + 1), source).astype(np.float64)
+    steps = 1.0 / (1.0 + np.exp(-real)) / target.scale
+    return np.asarray(_saturate(np.rint(steps) + target.zero_point)[x.astype(np.int64) - QMIN])
 
 
 def _accumulate(op: WeightedOp, x: torch.Tensor, weight: torch.Tensor) -> np.ndarray:

@@ -3,7 +3,8 @@
 `fold` writes it, `quantize` rewrites it, the golden executes it and every target is a walk over it.
 A tensor carries a shape and, in an int8 graph, its quantization parameters; activations are affine
 per-tensor int8, weights symmetric per-channel int8, biases int32 at scale `input scale x weight
-scale`. There is no batch norm and no dropout to leave behind: neither has an operation
+scale`. Behind a `Dequantize` an int8 graph is float: heads end so.
+There is no batch norm and no dropout to leave behind: neither has an operation
 (`operations.py`; all of them are names of this module too).
 
 Tensors are (n, c, h, w) with n = 1; targets may widen the batch when they write a file.
@@ -22,12 +23,15 @@ from exporter.operations import (
     RELU,
     RELU6,
     Add,
+    ArgMax,
     Clamp,
     Concat,
     Conv,
     DecodeBoxes,
+    Dequantize,
     Input,
     Linear,
+    Nms,
     Op,
     Output,
     Permute,
@@ -49,12 +53,15 @@ __all__ = [
     "RELU6",
     "WEIGHT_QMAX",
     "Add",
+    "ArgMax",
     "Clamp",
     "Concat",
     "Conv",
     "DecodeBoxes",
+    "Dequantize",
     "Input",
     "Linear",
+    "Nms",
     "Op",
     "Output",
     "Permute",
@@ -136,6 +143,22 @@ class QuantizedGraph:
     def outputs(self) -> tuple[Tensor, ...]:
         """The results in order; `qparams` are those of the values before they are dequantized."""
         return tuple(self.tensors[op.output] for op in self.ops if isinstance(op, Output))
+
+    def producer(self, name: str) -> Op:
+        """The operation that writes a tensor."""
+        return self._producers[name]
+
+    @cached_property
+    def _producers(self) -> dict[str, Op]:
+        return {op.output: op for op in self.ops}
+
+    def result_dtype(self, name: str) -> type[np.generic]:
+        """What an output holds, by its name: labels are uint8, all else float32."""
+        return (
+            np.uint8
+            if isinstance(self.producer(self.producer(name).inputs[0]), ArgMax)
+            else np.float32
+        )
 
     @property
     def output(self) -> Tensor:

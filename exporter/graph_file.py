@@ -15,6 +15,7 @@ from exporter.errors import ArtifactError, ExportError
 from exporter.files import write_atomic
 from exporter.graph import Op, QParams, QuantizedGraph, Tensor, Weight
 from exporter.spec import ModelSpec
+from exporter.tasks import DetectionSpec
 from exporter.validate import validate
 
 FORMAT_VERSION = 1
@@ -117,6 +118,8 @@ def _op_to_json(op: Op, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
         elif field.name == "clamp":
             # JSON has no infinity: an open upper bound is null.
             data["clamp"] = value and [b if np.isfinite(b) else None for b in value]
+        elif isinstance(value, DetectionSpec):
+            data[field.name] = dataclasses.asdict(value)
         else:
             data[field.name] = list(value) if isinstance(value, tuple) else value
     return data
@@ -132,6 +135,8 @@ def _op_from_json(data: dict[str, Any], arrays: dict[str, np.ndarray]) -> Op:
     if fields.get("clamp"):
         low, high = fields["clamp"]
         fields["clamp"] = (low, float("inf") if high is None else high)
+    if isinstance(fields.get("spec"), dict):
+        fields["spec"] = DetectionSpec.from_json(fields["spec"])
     for field in dataclasses.fields(kind):
         stored = f"{output}:{field.name}"
         if field.name == "weight":

@@ -11,10 +11,13 @@ from typing import ClassVar
 
 import numpy as np
 
+from exporter.tasks import DetectionSpec
+
 Shape = tuple[int, ...]
 Clamp = tuple[float, float]
 RELU6: Clamp = (0.0, 6.0)
 RELU: Clamp = (0.0, float("inf"))
+DETECTION_COLUMNS = 6  # x1, y1, x2, y2, score, class
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -258,8 +261,74 @@ class DecodeBoxes:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Dequantize:
+    """int8 codes -> float32, (q - zero_point) * scale: what reads it computes in float.
+
+    Only int8 graphs have it. Maps of different scales can be joined behind it without another
+    rounding, and a logarithm of a box's size keeps its digits.
+    """
+
+    input: str
+    output: str
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the tensors that are read."""
+        return (self.input,)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Unchanged."""
+        return shape
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ArgMax:
+    """The channel with the largest value, the first of equal ones: (n, c, h, w) -> uint8 (n, h, w).
+
+    Codes and the values they stand for give the same answer.
+    """
+
+    input: str
+    output: str
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the tensors that are read."""
+        return (self.input,)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """(n, c, h, w) -> (n, h, w)."""
+        return (shape[0], *shape[2:])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Nms:
+    """Class-aware greedy non-maximum suppression -> float32 (n, max_detections, 6), best first.
+
+    A row is x1, y1, x2, y2, score, class; rows that no detection takes are zeros with a score of
+    -1. Made of plain tensor operations everywhere (`exporter.detection.nms`), unless it is
+    `native`: the runtime's own, where it has one.
+    """
+
+    boxes: str  # (n, anchors, 4), corners
+    scores: str  # (n, anchors, classes), the background first
+    output: str
+    spec: DetectionSpec
+    native: bool = False
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the tensors that are read."""
+        return (self.boxes, self.scores)
+
+    def output_shape(self, boxes: Shape, _scores: Shape) -> Shape:
+        """(n, anchors, 4) -> (n, max_detections, 6)."""
+        return (boxes[0], self.spec.max_detections, DETECTION_COLUMNS)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Output:
-    """A result of the model. An int8 graph dequantizes it to float32."""
+    """A result of the model. An int8 graph dequantizes what is not float already."""
 
     input: str
     output: str
@@ -286,6 +355,9 @@ Op = (
     | Resize
     | Sigmoid
     | DecodeBoxes
+    | Dequantize
+    | ArgMax
+    | Nms
     | Output
 )
 WeightedOp = Conv | Linear

@@ -17,7 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from exporter.errors import ExportError, MissingDependencyError
+from exporter.errors import ExportError, GraphError, MissingDependencyError
 from exporter.findings import Finding
 from exporter.spec import ModelSpec, Precision, Rules
 from exporter.verdicts import TOLERANCES, Gate, Tolerance
@@ -116,8 +116,12 @@ class CannotRunError(ExportError):
 class Runner(Protocol):
     """An artifact opened from disk."""
 
+    def results(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
+        """Float32 (n, 3, r, r), normalized -> every output by the graph's name of it."""
+        ...
+
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Float32 (n, 3, r, r), normalized -> float32 (n, classes) logits."""
+        """The one output of an artifact that has one, such as float32 (n, classes) logits."""
         ...
 
     def layers(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
@@ -247,6 +251,14 @@ class Target:
 
     info: TargetInfo
     backend: Backend
+
+
+def one_result(results: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The only one there is; raises GraphError where there are several."""
+    if len(results) != 1:
+        raise GraphError(f"one result is expected, there are {len(results)}: {', '.join(results)}")
+    (value,) = results.values()
+    return value
 
 
 def require(target: str, *packages: str, cure: str) -> None:

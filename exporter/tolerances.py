@@ -16,19 +16,8 @@ import torch
 import torch.nn.functional as F
 
 from exporter import golden
-from exporter.graph import (
-    Add,
-    Conv,
-    Input,
-    Linear,
-    Op,
-    Output,
-    Pool,
-    QuantizedGraph,
-    Reshape,
-    WeightedOp,
-    no_rule,
-)
+from exporter.float_rules import real_step
+from exporter.graph import Conv, Linear, Op, QuantizedGraph, WeightedOp
 from exporter.metrics import sqnr_db
 from exporter.spec import Precision
 from exporter.verdicts import TOLERANCES, Tolerance
@@ -102,15 +91,7 @@ def _step(op: Op, inputs: list[torch.Tensor], rounded: Rounding) -> torch.Tensor
         bias = rounded(torch.from_numpy(op.bias).to(x.dtype))
         y = _weighted(op, x, weight, bias)
         return y if op.clamp is None else y.clamp(*op.clamp)
-    if isinstance(op, Add):
-        return x + inputs[1]
-    if isinstance(op, Pool):
-        return x.mean((2, 3), keepdim=True)
-    if isinstance(op, Reshape):
-        return x.reshape(len(x), *op.shape[1:])
-    if isinstance(op, Input | Output):
-        return x
-    raise no_rule(op, "a float tolerance")
+    return real_step(op, inputs)
 
 
 def _weighted(

@@ -10,10 +10,13 @@ from exporter.graph import (
     QMIN,
     WEIGHT_QMAX,
     Add,
+    ArgMax,
     Conv,
     DecodeBoxes,
+    Dequantize,
     Input,
     Linear,
+    Nms,
     Op,
     Output,
     Permute,
@@ -81,7 +84,7 @@ def _check_names(op: Op, graph: QuantizedGraph, written: set[str]) -> None:
 
 def _check_qparams(op: Op, graph: QuantizedGraph) -> None:
     q = graph.tensors[op.output].qparams
-    if (q is not None) != graph.quantized:
+    if (q is not None) != _holds_codes(op, graph):
         raise GraphError(f"tensor {op.output!r} mixes float and int8 in one graph")
     if q is None:
         return
@@ -90,14 +93,35 @@ def _check_qparams(op: Op, graph: QuantizedGraph) -> None:
         raise GraphError(f"tensor {op.output!r}: scale {q.scale!r} is not an exact float32")
     if not QMIN <= q.zero_point <= QMAX:
         raise GraphError(f"tensor {op.output!r}: zero point {q.zero_point} is not an int8")
-    if isinstance(op, DecodeBoxes):
-        raise GraphError(f"DecodeBoxes {op.output!r}: boxes are never quantized")
     if isinstance(op, Pool | Reshape | Permute | Resize | Output) and q != graph.qparams(op.input):
         # XNNPACK lowers a mismatch and then fails at load, so it is caught here.
         raise GraphError(f"{type(op).__name__} {op.output!r} changes the quantization parameters")
     if isinstance(op, Add):
         for name in op.inputs:
             _check_add_ratio(op, graph.qparams(name), q)
+
+
+def _holds_codes(op: Op, graph: QuantizedGraph) -> bool:
+    """Whether what `op` writes has to be int8 codes, by what it is and what it reads."""
+    read = [graph.tensors[name].qparams is not None for name in op.inputs]
+    where = f"{type(op).__name__} {op.output!r}"
+    if isinstance(op, DecodeBoxes | Nms):
+        if any(read):
+            raise GraphError(f"{where} reads codes: boxes are never quantized")
+        return False
+    if isinstance(op, Dequantize):
+        if not all(read):
+            raise GraphError(f"{where} reads what is float already")
+        return False
+    if isinstance(op, ArgMax):
+        return False
+    if isinstance(op, Input | Conv | Linear | Add | Pool):
+        if graph.quantized and not all(read):
+            raise GraphError(f"{where} reads real values in an int8 graph")
+        return graph.quantized
+    if len(set(read)) > 1:
+        raise GraphError(f"{where} mixes float and int8 in one operation")
+    return read[0]
 
 
 def _check_add_ratio(op: Add, source: QParams, target: QParams) -> None:

@@ -8,11 +8,13 @@ from exporter.detection.anchors import anchors_per_cell, map_sides
 from exporter.errors import GraphError
 from exporter.graph import (
     Add,
+    ArgMax,
     Concat,
     Conv,
     DecodeBoxes,
     Input,
     Linear,
+    Nms,
     Op,
     Permute,
     Pool,
@@ -21,6 +23,7 @@ from exporter.graph import (
     Resize,
     Shape,
 )
+from exporter.operations import DETECTION_COLUMNS
 
 MAP_RANK = 4  # (n, c, h, w)
 
@@ -36,6 +39,8 @@ def check_shape(op: Op, graph: QuantizedGraph) -> None:
         raise GraphError(f"{where} joins {shapes[0]} and {shapes[1]}")
     elif isinstance(op, Concat):
         _check_concat(op, shapes, where)
+    elif isinstance(op, Nms):
+        _check_nms(shapes, where)
     else:
         _check_single(op, shapes[0], where)
     declared, computed = graph.tensors[op.output].shape, op.output_shape(*shapes)
@@ -60,9 +65,11 @@ def _expected_results(graph: QuantizedGraph) -> list[dict[str, Shape]]:
         per_cell = anchors_per_cell(spec.detection)
         anchors = sum(n * k for n, k in zip(cells, per_cell, strict=True))
         logits, boxes = (1, anchors, classes), (1, anchors, 4)
+        found = (1, spec.detection.max_detections, DETECTION_COLUMNS)
         return [
             {"class_logits": logits, "box_offsets": boxes},
             {"scores": logits, "boxes": boxes},
+            {"detections": found},
         ]
     if spec.segmentation is not None:
         side = spec.resolution
@@ -70,6 +77,7 @@ def _expected_results(graph: QuantizedGraph) -> list[dict[str, Shape]]:
         return [
             {"logits": (1, classes, side, side)},
             {"lowres_logits": (1, classes, low, low)},
+            {"labels": (1, side, side)},
         ]
     return [{"logits": (1, classes)}]
 
@@ -90,6 +98,12 @@ def _check_concat(op: Concat, shapes: list[Shape], where: str) -> None:
         raise GraphError(f"{where}: joins {' and '.join(map(str, shapes))} along axis {op.axis}")
 
 
+def _check_nms(shapes: list[Shape], where: str) -> None:
+    boxes, scores = shapes
+    if len(boxes) != 3 or boxes[2] != 4 or scores[:2] != boxes[:2] or len(scores) != 3:
+        raise GraphError(f"{where}: boxes {boxes} and scores {scores} do not fit")
+
+
 def _check_single(op: Op, shape: Shape, where: str) -> None:
     if isinstance(op, Reshape) and np.prod(shape[1:]) != np.prod(op.shape[1:]):
         raise GraphError(f"{where}: {shape} has not the size of {op.shape}")
@@ -97,7 +111,7 @@ def _check_single(op: Op, shape: Shape, where: str) -> None:
         sorted(op.order) != list(range(len(shape))) or op.order[0] != 0
     ):
         raise GraphError(f"{where}: {op.order} is no order of {shape} with the batch first")
-    if isinstance(op, Pool | Resize) and len(shape) != MAP_RANK:
+    if isinstance(op, Pool | Resize | ArgMax) and len(shape) != MAP_RANK:
         raise GraphError(f"{where}: {shape} is no map")
     if isinstance(op, DecodeBoxes):
         if op.anchors.shape != shape[1:] or op.anchors.dtype != np.float32:

@@ -85,6 +85,8 @@ def _channel_sum(x: torch.Tensor) -> torch.Tensor:
 
 def _float_step(network: FusedNetwork, op: Op, inputs: list[torch.Tensor]) -> torch.Tensor:
     """An operation without weights, its quantizer bypassed."""
+    if not network.rounds(op.output):
+        return network.step(op, inputs)
     quantizer = network.quantizer(op.output)
     mode, quantizer.mode = quantizer.mode, type(quantizer.mode).OFF
     try:

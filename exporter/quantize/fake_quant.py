@@ -2,8 +2,9 @@
 
 A `FusedNetwork` is built from a float QuantizedGraph: one module per convolution or fully
 connected layer (batch norm folded, clamp inside) and one `FakeQuantize` per tensor that an integer
-kernel writes. The clamp comes before the quantizer, so ReLU6 costs no range. Pooling, reshape and
-output keep their input's parameters, as the kernels demand.
+kernel writes. The clamp comes before the quantizer, so ReLU6 costs no range. Pooling, resizing,
+reshape and output keep their input's parameters, as the kernels demand, and what is concatenated
+shares those of the result. A detector's float tail (`tail.py`) has none.
 """
 
 from __future__ import annotations
@@ -16,24 +17,26 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from exporter.float_rules import real_step
 from exporter.graph import (
     QMAX,
     QMIN,
     WEIGHT_QMAX,
     Add,
+    ArgMax,
+    Concat,
     Conv,
+    Dequantize,
     Input,
     Linear,
     Op,
-    Output,
-    Pool,
     QParams,
     QuantizedGraph,
-    Reshape,
+    Sigmoid,
     WeightedOp,
-    no_rule,
 )
 from exporter.quantize.settings import Bits
+from exporter.quantize.tail import float_tail
 
 HISTOGRAM_BINS = 2048  # eight per int8 step of the full range
 SMALLEST_SCALE = 2.0**-20  # of a channel whose weights are all zero
@@ -119,19 +122,15 @@ class FusedLayer(nn.Module):
 
 
 class FusedNetwork(nn.Module):
-    """A float QuantizedGraph as a module; (n, 3, r, r) float32 -> (n, classes) float32."""
+    """A float QuantizedGraph as a module of (n, 3, r, r) float32 images."""
 
     def __init__(self, graph: QuantizedGraph) -> None:
         super().__init__()
         self.graph = graph
         self.layers = nn.ModuleDict({_key(op.output): FusedLayer(op) for op in graph.weighted()})
-        self.quantizers = nn.ModuleDict(
-            {
-                _key(op.output): FakeQuantize()
-                for op in graph.ops
-                if not isinstance(op, Pool | Reshape | Output)
-            }
-        )
+        self._owners = scale_owners(graph)
+        owners = dict.fromkeys(self._owners.values())
+        self.quantizers = nn.ModuleDict({_key(name): FakeQuantize() for name in owners})
 
     def layer(self, op: WeightedOp) -> FusedLayer:
         """The module of an operation."""
@@ -140,13 +139,17 @@ class FusedNetwork(nn.Module):
         return layer
 
     def quantizer(self, name: str) -> FakeQuantize:
-        """The quantizer of a tensor, or of the tensor that it is a view of."""
-        if _key(name) in self.quantizers:
-            found = self.quantizers[_key(name)]
-            assert isinstance(found, FakeQuantize)
-            return found
-        producer = next(op for op in self.graph.ops if op.output == name)
-        return self.quantizer(producer.inputs[0])
+        """The quantizer of a tensor, or of the tensor whose parameters it shares.
+
+        Raises KeyError for a tensor of the float tail.
+        """
+        found = self.quantizers[_key(self._owners[name])]
+        assert isinstance(found, FakeQuantize)
+        return found
+
+    def rounds(self, name: str) -> bool:
+        """Whether a tensor becomes codes."""
+        return name in self._owners
 
     def set_bits(self, bits: Bits) -> None:
         """Narrow the codes of weights and tensors; before ranges are set."""
@@ -170,30 +173,47 @@ class FusedNetwork(nn.Module):
 
     def step(self, op: Op, inputs: list[torch.Tensor]) -> torch.Tensor:
         """Run one operation and the quantizer of what it writes."""
-        if isinstance(op, Conv | Linear):
-            y = self.layer(op)(inputs[0])
-        elif isinstance(op, Add):
-            y = inputs[0] + inputs[1]
-        elif isinstance(op, Pool):
-            y = inputs[0].mean((2, 3), keepdim=True)
-        elif isinstance(op, Reshape):
-            y = inputs[0].reshape(-1, *op.shape[1:])
-        elif isinstance(op, Input | Output):
-            y = inputs[0]
-        else:
-            raise no_rule(op, "quantization")
-        quantized: torch.Tensor = self.quantizer(op.output)(y)
-        return quantized
+        layer = self.layer(op) if isinstance(op, Conv | Linear) else None
+        y: torch.Tensor = real_step(op, inputs) if layer is None else layer(inputs[0])
+        if self.rounds(op.output):
+            y = self.quantizer(op.output)(y)
+        return y
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(n, 3, r, r) -> (n, classes)."""
+        """(n, 3, r, r) -> the one result."""
+        return self.results(x)[self.graph.output.name]
+
+    def results(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        """(n, 3, r, r) -> every result by name."""
         values: dict[str, torch.Tensor] = {}
         last = last_uses(self.graph)
         for op in self.graph.ops:
             values[op.output] = self.step(op, [values[n] for n in op.inputs] or [x])
             for name in last.get(op.output, ()):
                 del values[name]
-        return values[self.graph.output.name]
+        return {tensor.name: values[tensor.name] for tensor in self.graph.outputs}
+
+
+def scale_owners(graph: QuantizedGraph) -> dict[str, str]:
+    """Tensor of codes -> the tensor whose scale and zero point it has; its own, for most.
+
+    Kernels write some with their input's parameters, and what is concatenated has to agree.
+    """
+    tail = float_tail(graph)
+    owners: dict[str, str] = {}
+    for op in graph.ops:
+        if op.output in tail or isinstance(op, Dequantize | ArgMax):
+            continue
+        if isinstance(op, Concat):
+            joined = {owners[name] for name in op.inputs}
+            first = min(joined, key=list(owners).index)
+            owners = {name: first if owner in joined else owner for name, owner in owners.items()}
+            owners[op.output] = first
+        elif isinstance(op, Input | Conv | Linear | Add | Sigmoid):
+            owners[op.output] = op.output
+        else:
+            owners[op.output] = owners[op.inputs[0]]
+    return owners
 
 
 def accumulate(

@@ -13,25 +13,33 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from exporter import golden
+from exporter.float_rules import real_step, rearranged
 from exporter.graph import (
     QMAX,
     QMIN,
     Add,
+    Concat,
     Conv,
+    Dequantize,
     Input,
     Linear,
     Op,
     Output,
+    Permute,
     Pool,
     QParams,
     QuantizedGraph,
     Reshape,
+    Resize,
+    Sigmoid,
     WeightedOp,
     accumulator_step,
     no_rule,
 )
 from exporter.quantize.fake_quant import accumulate, last_uses
 from exporter.quantize.settings import CodeLimits
+from exporter.resize import resize_xnnpack
 
 Step = Callable[[list[torch.Tensor]], torch.Tensor]
 EXACT_BELOW = 2**24  # integers that float32 holds, whatever the order of a sum
@@ -53,18 +61,23 @@ class IntegerNetwork:
         self._last = last_uses(graph)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Float32 (n, classes) for float32 (n, 3, r, r), as `golden.run` gives them."""
-        with torch.no_grad():
-            batches = torch.split(torch.from_numpy(images), BATCH)
-            return np.asarray(torch.cat([self._run(x) for x in batches]).numpy())
+        """The one result for float32 (n, 3, r, r), as `golden.run` gives it."""
+        return self.results(images)[self.graph.output.name]
 
-    def _run(self, images: torch.Tensor) -> torch.Tensor:
+    def results(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Every result by name, as `golden.run_outputs` gives them."""
+        with torch.no_grad():
+            batches = [self._run(x) for x in torch.split(torch.from_numpy(images), BATCH)]
+        names = [tensor.name for tensor in self.graph.outputs]
+        return {name: torch.cat([batch[name] for batch in batches]).numpy() for name in names}
+
+    def _run(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         values: dict[str, torch.Tensor] = {}
         for op in self.graph.ops:
             values[op.output] = self.steps[op.output]([values[n] for n in op.inputs] or [images])
             for name in self._last.get(op.output, ()):
                 del values[name]
-        return values[self.graph.output.name]
+        return {tensor.name: values[tensor.name] for tensor in self.graph.outputs}
 
     def compile(self, op: Op) -> Step:
         """A function from codes to codes, float32 (n, ...) of integer values.
@@ -72,23 +85,40 @@ class IntegerNetwork:
         `op` is of this graph, or has other weights than the one of that name in it. The Input
         takes pixels, the Output gives real logits.
         """
-        target = self.graph.qparams(op.output)
-        low, high = self.limits.get(op.output, (QMIN, QMAX))
+        read = [self.graph.tensors[name].qparams for name in op.inputs]
+        if isinstance(op, Dequantize | Output) and read[0] is not None:
+            codes = read[0]
+            return lambda x: dequantize(x[0], codes)
+        target = self.graph.tensors[op.output].qparams
+        if target is None:
+            return lambda x: real_step(op, x)
+        limits = self.limits.get(op.output, (QMIN, QMAX))
         if isinstance(op, Input):
             return lambda x: quantize(x[0], target)
         if isinstance(op, Conv | Linear):
             source = self.graph.qparams(op.input)
             reach = max(abs(code - source.zero_point) for code in self.codes(op.input))
-            return _weighted_step(op, source, target, (low, high), reach)
+            return _weighted_step(op, source, target, limits, reach)
         if isinstance(op, Add):
-            sources = self.graph.qparams(op.a), self.graph.qparams(op.b)
-            return _add_step(*sources, target, (low, high))
+            return _add_step(self.graph.qparams(op.a), self.graph.qparams(op.b), target, limits)
+        return self._unweighted(op, target)
+
+    def _unweighted(self, op: Op, target: QParams) -> Step:
+        """Rules that are the same for any number of bits."""
+        sources = [self.graph.qparams(name) for name in op.inputs]
         if isinstance(op, Pool):
-            return _pool_step(self.graph.qparams(op.input), target)
-        if isinstance(op, Output):
-            return lambda x: dequantize(x[0], target)
-        if isinstance(op, Reshape):
-            return lambda x: x[0].reshape(-1, *op.shape[1:])
+            return _pool_step(sources[0], target)
+        if isinstance(op, Reshape | Permute):
+            return lambda x: rearranged(op, x)
+        if isinstance(op, Concat):
+            return _concat_step(op, sources, target)
+        if isinstance(op, Resize):
+            size = op.size
+            return lambda x: _by_golden(x[0], lambda codes: resize_xnnpack(codes, size))
+        if isinstance(op, Sigmoid):
+            return lambda x: _by_golden(
+                x[0], lambda codes: golden.sigmoid(codes, sources[0], target)
+            )
         raise no_rule(op, "int8 arithmetic")
 
     def codes(self, name: str) -> tuple[int, int]:
@@ -155,6 +185,24 @@ def _add_step(qa: QParams, qb: QParams, target: QParams, limits: tuple[int, int]
         return codes.float()
 
     return step
+
+
+def _concat_step(op: Concat, sources: list[QParams], target: QParams) -> Step:
+    """Codes one after another, those of other parameters requantized."""
+
+    def step(inputs: list[torch.Tensor]) -> torch.Tensor:
+        parts = [
+            x if q == target else quantize(dequantize(x, q), target)
+            for x, q in zip(inputs, sources, strict=True)
+        ]
+        return torch.cat(parts, op.axis)
+
+    return step
+
+
+def _by_golden(x: torch.Tensor, rule: Callable[[np.ndarray], np.ndarray]) -> torch.Tensor:
+    """A rule of the golden's on codes that are carried as float32."""
+    return torch.from_numpy(rule(x.to(torch.int8).numpy())).float()
 
 
 def _pool_step(source: QParams, target: QParams) -> Step:

@@ -27,7 +27,7 @@ def calibrate(network: FusedNetwork, images: torch.Tensor) -> None:
     for mode in (Mode.RANGE, Mode.HISTOGRAM):
         network.set_mode(mode)
         for start in range(0, len(images), BATCH):
-            network(images[start : start + BATCH])
+            network.results(images[start : start + BATCH])
     for quantizer in network.all_quantizers():
         quantizer.qparams = mse_qparams(quantizer)
     image = network.quantizer(network.graph.input.name)

@@ -18,6 +18,7 @@ from exporter.graph import (
 )
 from exporter.quantize import health
 from exporter.quantize.fake_quant import FusedNetwork
+from exporter.quantize.tail import with_dequantize
 from exporter.validate import validate
 
 
@@ -28,9 +29,11 @@ def to_graph(network: FusedNetwork) -> QuantizedGraph:
     """
     for finding in health.check_network(network):
         raise GraphError(f"{finding.id} {finding.title}: {finding.message}", finding.cure)
-    float_graph = network.graph
+    float_graph = with_dequantize(network.graph)
     tensors = {
         name: dataclasses.replace(tensor, qparams=_qparams(network, name))
+        if network.rounds(name)
+        else tensor
         for name, tensor in float_graph.tensors.items()
     }
     ops = tuple(
