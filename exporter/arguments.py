@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from exporter.outputs import NmsMode, Outputs
 from exporter.spec import Fit, Precision
 from exporter.target import Arithmetic, DeploymentTarget, IosFormat, IoType, Lowering
+from exporter.tasks import Task
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no tables.")]
@@ -18,6 +20,25 @@ Verbose = Annotated[
 CheckpointPath = Annotated[
     Path | None,
     typer.Argument(help="Checkpoint file; without one the embedded demo.", show_default=False),
+]
+DemoTask = Annotated[
+    Task | None,
+    typer.Option("--demo", help="Without a checkpoint: which embedded demo.", show_default=False),
+]
+OutputsOption = Annotated[
+    Outputs | None,
+    typer.Option(
+        "--outputs",
+        help="detection: raw or decoded (default); segmentation: logits (default), "
+        "lowres_logits or labels.",
+        show_default=False,
+    ),
+]
+NmsOption = Annotated[
+    NmsMode,
+    typer.Option(
+        "--nms", help="detection: who removes overlapping boxes; native: onnx and ios only."
+    ),
 ]
 Precisions = Annotated[
     list[Precision] | None,
@@ -71,7 +92,8 @@ LabeledImages = Annotated[
     typer.Option(
         "--data",
         "-d",
-        help="A folder per class, a list file (.txt .csv .tsv) or .tar shards.",
+        help="A folder per class, a list file (.txt .csv .tsv) or .tar shards; "
+        "detection: COCO or Pascal VOC; segmentation: those, or images/ and masks/.",
         show_default=False,
     ),
 ]
@@ -83,7 +105,7 @@ Worst = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Show so many classes too: the lowest top-1 of the float model.",
+        help="Show so many classes too: the lowest top-1, AP50 or IoU of the float model.",
         show_default=False,
     ),
 ]

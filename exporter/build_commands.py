@@ -13,13 +13,16 @@ from exporter.arguments import (
     Batch,
     CheckpointPath,
     Contract,
+    DemoTask,
     Deployment,
     Format,
     Io,
     Json,
     LabelsFile,
     LoweringOption,
+    NmsOption,
     Out,
+    OutputsOption,
     Photos,
     Precisions,
     Qat,
@@ -29,6 +32,7 @@ from exporter.arguments import (
     Verbose,
 )
 from exporter.known_targets import Targets, all_targets, jobs
+from exporter.outputs import NmsMode
 from exporter.session import drift, failures, session
 from exporter.spec import Precision
 from exporter.target import DeploymentTarget, ExportOptions, IosFormat, IoType, Lowering
@@ -39,6 +43,9 @@ def build(
     target: Targets = None,
     precision: Precisions = None,
     out: Out = Path("build"),
+    demo: DemoTask = None,
+    outputs: OutputsOption = None,
+    nms: NmsOption = NmsMode.NONE,
     calibration: Photos = None,
     qat: Qat = False,
     labels: LabelsFile = None,
@@ -59,6 +66,7 @@ def build(
         from exporter.checkpoints import Overrides
         from exporter.options import (
             check_ownership,
+            choose_demo,
             read_batch,
             read_labels,
             read_preprocess,
@@ -76,7 +84,7 @@ def build(
             deployment_target=deployment_target,
             batch=read_batch(batch),
         )
-        chosen = jobs(target, precision or [Precision.INT8], current.stream)
+        chosen = jobs(target, precision or [Precision.INT8], current.stream, nms)
         check_ownership(options, [job[0].info.name for job in chosen])
         request = BuildRequest(
             request=Request(
@@ -87,6 +95,9 @@ def build(
                     preprocess=read_preprocess(preprocess) if preprocess else None,
                 ),
                 calibration=tuple(calibration or ()),
+                demo=choose_demo(demo, checkpoint),
+                outputs=outputs,
+                nms=nms,
                 qat=QatSettings() if qat else None,
             ),
             jobs=chosen,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+import torch
 from torch import nn
 
 from exporter.ends import BOX_HEADS, CLASS_HEADS, with_ends
@@ -51,6 +53,16 @@ def fold_core(model: Network) -> QuantizedGraph:
     else:
         _fold_classifier(graph, model, x)
     return graph.finish()
+
+
+def core_results(model: Network, images: torch.Tensor) -> dict[str, np.ndarray]:
+    """What the module itself gives at the places where `fold_core` ends, by the same names."""
+    if isinstance(model, SSDLite):
+        raw = model(images)
+        return {"class_logits": raw.class_logits.numpy(), "box_offsets": raw.box_offsets.numpy()}
+    if isinstance(model, MobileDeepLabV3):
+        return {str(Outputs.LOWRES_LOGITS): model.lowres(images).numpy()}
+    return {"logits": model(images).numpy()}
 
 
 def _fold_classifier(graph: GraphBuilder, model: MobileNetV2, x: str) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from exporter.errors import ExportError
+from exporter.outputs import NmsMode
 from exporter.spec import Precision
 from exporter.target import Arithmetic, Target, TargetInfo
 from targets import TARGETS, TargetName, get
@@ -37,7 +38,10 @@ def rows() -> list[tuple[TargetInfo, str]]:
 
 
 def jobs(
-    named: list[TargetName] | None, precisions: list[Precision], stream: TextIO
+    named: list[TargetName] | None,
+    precisions: list[Precision],
+    stream: TextIO,
+    nms: NmsMode = NmsMode.NONE,
 ) -> tuple[Job, ...]:
     """Named targets must do all that is asked; unnamed ones do what they can, if installed."""
     from exporter.pipeline import jobs_for, offered_jobs
@@ -46,6 +50,9 @@ def jobs(
     if named:
         return jobs_for([get(name) for name in dict.fromkeys(named)], precisions)
     missing = {name: _missing(name) for name in TargetName}
+    if nms is NmsMode.NATIVE:
+        lacking = {name: "no NMS of its own" for name in TargetName if not TARGETS[name].native_nms}
+        missing |= lacking
     for name, cure in missing.items():
         if cure:
             stream.write(f"left out {name}: {cure}\n")

@@ -21,6 +21,8 @@ from exporter.spec import ModelSpec, Precision
 from exporter.verdicts import (
     Accuracy,
     Gate,
+    MeanAP,
+    MeanIoU,
     Metric,
     Outcome,
     Pair,
@@ -28,6 +30,7 @@ from exporter.verdicts import (
     Quality,
     Quantization,
     QuantizationStage,
+    Score,
 )
 
 FILE_NAME = "manifest.json"
@@ -84,7 +87,7 @@ class ArtifactRecord:
     sha256: str
     parity: Parity
     quality: Quality | None = None
-    accuracy: Accuracy | None = None
+    accuracy: Score | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -108,7 +111,7 @@ class Manifest:
     artifacts: tuple[ArtifactRecord, ...]
     failures: tuple[Failure, ...] = ()
     pairs: tuple[Pair, ...] = ()
-    float_accuracy: Accuracy | None = None
+    float_accuracy: Score | None = None
     normalize: dict[str, Any] = field(default_factory=dict)
     input_quantization: dict[str, float | int] | None = None
     quantization: Quantization | None = None  # of a build that trained
@@ -182,7 +185,7 @@ def _from_json(data: dict[str, Any]) -> Manifest:
     fields["artifacts"] = tuple(_artifact(a) for a in data["artifacts"])
     fields["failures"] = tuple(_record(Failure, f) for f in data["failures"])
     fields["pairs"] = tuple(_record(Pair, p) for p in data["pairs"])
-    fields["float_accuracy"] = _optional(Accuracy, data["float_accuracy"])
+    fields["float_accuracy"] = _score(data["float_accuracy"])
     trained = data.get("quantization")  # absent before 0.2
     fields["quantization"] = None if trained is None else quantization_from_json(trained)
     return Manifest(**fields)
@@ -192,7 +195,7 @@ def _artifact(data: dict[str, Any]) -> ArtifactRecord:
     fields = dict(data)
     fields["parity"] = _parity(data["parity"])
     fields["quality"] = _optional(Quality, data["quality"])
-    fields["accuracy"] = _optional(Accuracy, data["accuracy"])
+    fields["accuracy"] = _score(data["accuracy"])
     record: ArtifactRecord = _record(ArtifactRecord, fields)
     return record
 
@@ -200,7 +203,20 @@ def _artifact(data: dict[str, Any]) -> ArtifactRecord:
 def _parity(data: dict[str, Any]) -> Parity:
     parity: Parity = _record(Parity, data)
     gates = tuple(_record(Gate, gate) for gate in data.get("gates", ()))
-    return dataclasses.replace(parity, gates=gates)
+    outputs = {name: _parity(part) for name, part in data.get("outputs", {}).items()}
+    return dataclasses.replace(parity, gates=gates, outputs=outputs)
+
+
+def _score(data: dict[str, Any] | None) -> Score | None:
+    """The record that has these fields: one for each task."""
+    if data is None:
+        return None
+    kinds: tuple[type[Score], ...] = (Accuracy, MeanAP, MeanIoU)
+    for kind in kinds:
+        if data.keys() == {field.name for field in dataclasses.fields(kind)}:
+            score: Score = _record(kind, data)
+            return score
+    raise ValueError(f"no score has the fields {', '.join(sorted(data))}")
 
 
 def quantization_from_json(data: dict[str, Any]) -> Quantization:

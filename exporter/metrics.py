@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from exporter.results import CLASS_AXES, DETECTIONS, LABELS, Results, agreement
 from exporter.verdicts import Accuracy, Quality
+
+MOST_DB = 999.0
+LOGITS = ("logits", "lowres_logits")  # whose softmax says something
 
 
 def sqnr_db(reference: np.ndarray, actual: np.ndarray) -> float:
@@ -24,17 +28,35 @@ def sqnr_db(reference: np.ndarray, actual: np.ndarray) -> float:
     return float(10.0 * np.log10(signal / noise)) if signal > 0 else float("-inf")
 
 
-def quality(reference: np.ndarray, logits: np.ndarray) -> Quality:
-    """Figures of float32 (n, classes) logits against the float model's."""
-    log_p, log_q = _log_softmax(reference), _log_softmax(logits)
-    ratio = sqnr_db(reference, logits)
+def quality(reference: Results, actual: Results) -> Quality:
+    """Figures of results against the float model's, for the same images."""
+    real = [name for name in reference if name not in (LABELS, DETECTIONS)]
+    logits = [name for name in real if name in LOGITS]
+    images = len(next(iter(reference.values())))
     return Quality(
-        images=len(reference),
-        sqnr_db=min(ratio, 999.0),  # JSON knows no infinity
-        top1_agreement=float((reference.argmax(1) == logits.argmax(1)).mean()),
-        kl=float((np.exp(log_p) * (log_p - log_q)).sum(1).mean()),
-        max_abs=float(np.abs(reference - logits).max()),
+        images=images,
+        sqnr_db=joint_sqnr_db(reference, actual) if real else None,
+        top1_agreement=agreement(reference, actual),
+        kl=_divergence(reference[logits[0]], actual[logits[0]], logits[0]) if logits else None,
+        max_abs=max((float(np.abs(reference[n] - actual[n]).max()) for n in real), default=None),
     )
+
+
+def joint_sqnr_db(reference: Results, actual: Results) -> float:
+    """SQNR of all outputs but labels and detections: of their mean relative noise.
+
+    At most 999, since JSON knows no infinity.
+    """
+    real = [name for name in reference if name not in (LABELS, DETECTIONS)]
+    ratios = [sqnr_db(reference[name], actual[name]) for name in real]
+    noise = float(np.mean([10.0 ** (-ratio / 10.0) for ratio in ratios]))
+    return MOST_DB if noise == 0.0 else min(MOST_DB, float(-10.0 * np.log10(noise)))
+
+
+def _divergence(reference: np.ndarray, logits: np.ndarray, name: str) -> float:
+    axis = CLASS_AXES[name]
+    log_p, log_q = _log_softmax(reference, axis), _log_softmax(logits, axis)
+    return float((np.exp(log_p) * (log_p - log_q)).sum(axis).mean())
 
 
 def accuracy(logits: np.ndarray, labels: np.ndarray) -> Accuracy:
@@ -46,6 +68,6 @@ def accuracy(logits: np.ndarray, labels: np.ndarray) -> Accuracy:
     )
 
 
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = logits.astype(np.float64) - logits.max(1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(1, keepdims=True)))
+def _log_softmax(logits: np.ndarray, axis: int) -> np.ndarray:
+    shifted = logits.astype(np.float64) - logits.max(axis, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis, keepdims=True)))

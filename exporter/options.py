@@ -9,6 +9,7 @@ from pathlib import Path
 from exporter.errors import DataError, UnsupportedError
 from exporter.spec import Preprocess, keras_preprocess, torchvision_preprocess
 from exporter.target import ExportOptions
+from exporter.tasks import Task
 
 PRESETS: dict[str, Callable[[int], Preprocess]] = {
     "torchvision": torchvision_preprocess,
@@ -68,6 +69,16 @@ def read_batch(text: str) -> int | None:
     if not text.isdecimal() or int(text) < 1:
         raise UnsupportedError(f"--batch {text}: give a positive number or '{DYNAMIC}'")
     return int(text)
+
+
+def choose_demo(demo: Task | None, checkpoint: Path | None) -> Task:
+    """Which embedded demo stands in for a checkpoint; UnsupportedError where there is one."""
+    if demo is not None and checkpoint is not None:
+        raise UnsupportedError(
+            f"--demo {demo} and the checkpoint {checkpoint.name} cannot both be built",
+            "leave one of them out",
+        )
+    return demo or Task.CLASSIFICATION
 
 
 def check_ownership(options: ExportOptions, targets: Sequence[str]) -> None:

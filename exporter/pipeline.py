@@ -32,6 +32,7 @@ from exporter.manifest import (
     write_manifest,
 )
 from exporter.metadata import metadata
+from exporter.outputs import NmsMode
 from exporter.proof import Proved, all_pairs, prove
 from exporter.reference import Reference, Request, make_reference
 from exporter.spec import Precision
@@ -80,6 +81,7 @@ def build(build_request: BuildRequest) -> Iterator[Event]:
     for target, precision in build_request.jobs:
         target.backend.check()
         target.backend.check_options(precision, build_request.options)
+        _check_nms(target, build_request.request.nms)
     with one_thread(), replace_directory(build_request.out, why_no_build) as folder:
         reference = yield from make_reference(
             build_request.request,
@@ -102,6 +104,14 @@ def build(build_request: BuildRequest) -> Iterator[Event]:
         manifest = _manifest(build_request, reference, folder, proved, failures)
         write_manifest(manifest, folder)
     yield Finished(manifest=manifest)
+
+
+def _check_nms(target: Target, nms: NmsMode) -> None:
+    if nms is NmsMode.NATIVE and not target.info.native_nms:
+        raise UnsupportedError(
+            f"{target.info.name} has no non-maximum suppression of its own",
+            "choose --nms graph, or none and suppress in the app",
+        )
 
 
 def why_no_build(folder: Path) -> str:

@@ -14,19 +14,13 @@ from exporter.errors import ExportError
 from exporter.files import sha256, size
 from exporter.graph import QuantizedGraph
 from exporter.manifest import ArtifactRecord
-from exporter.metrics import accuracy, quality
-from exporter.parity import compare, compare_pair, first_divergence
+from exporter.metrics import quality
+from exporter.parity import compare_pair, compare_results, first_divergence
+from exporter.rating import Labeled, rated
+from exporter.results import Results, same_layout
 from exporter.spec import Precision, Rules
 from exporter.target import CannotRunError, Claim, Examination, Examiner, Runner, Target
 from exporter.verdicts import TOLERANCES, Outcome, Pair, Parity, Tolerance
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Labeled:
-    """Images with true labels: float32 (n, 3, r, r) and int64 (n,)."""
-
-    images: np.ndarray
-    labels: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,32 +31,32 @@ class Evidence:
     precision: Precision
     rules: Rules
     images: np.ndarray  # golden vectors, float32 (n, 3, r, r)
-    expected: np.ndarray  # the golden's logits for them
-    float_expected: np.ndarray  # the float model's logits for them
+    expected: Results  # the golden's for them
+    float_expected: Results  # the float model's for them
     tolerances: Mapping[Precision, Tolerance]  # what `exporter.tolerances` asks of this network
     holdout: np.ndarray | None = None  # float32 (m, 3, r, r), for quality
-    float_logits: np.ndarray | None = None  # the float model's logits for `holdout`
+    float_holdout: Results | None = None  # the float model's results for `holdout`
     labeled: Labeled | None = None
 
     @property
     def tolerance(self) -> Tolerance:
-        """How near the artifact's logits must come to `expected`."""
+        """How near the artifact's results must come to `expected`."""
         return self.tolerances[self.precision]
 
     @property
-    def step(self) -> float | None:
-        """The int8 scale of the logits; None for a float artifact."""
-        qparams = self.graph.output.qparams
-        return None if qparams is None else qparams.scale
+    def steps(self) -> dict[str, float]:
+        """The int8 scale of the outputs that have one; joined maps have none in common."""
+        outputs = self.graph.outputs
+        return {t.name: t.qparams.scale for t in outputs if t.qparams is not None}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Proved:
-    """An artifact's record, and its logits on the golden vectors for the pairwise comparison."""
+    """An artifact's record, and its results on the golden vectors for the pairwise comparison."""
 
     record: ArtifactRecord
     evidence: Evidence
-    logits: np.ndarray | None
+    results: Results | None
 
 
 def prove(target: Target, path: Path, evidence: Evidence, notes: tuple[str, ...] = ()) -> Proved:
@@ -80,7 +74,7 @@ def prove(target: Target, path: Path, evidence: Evidence, notes: tuple[str, ...]
         runner = target.backend.load(path)
         examination = _examined(target, path, evidence)
         judged = runner if examination is None else examination.runner
-        logits = judged(evidence.images)
+        results = judged.results(evidence.images)
         measured = _with_quality(record, runner, evidence)
     except CannotRunError as error:
         parity = _not_compared(Outcome.NOT_RUN, evidence, error.message)
@@ -88,14 +82,14 @@ def prove(target: Target, path: Path, evidence: Evidence, notes: tuple[str, ...]
     except Exception as error:  # whatever a runtime raises, this artifact does not run
         parity = _not_compared(Outcome.DRIFTED, evidence, f"cannot be run: {_one_line(error)}")
         return _proved(record, evidence, parity, None)
-    parity = compare(evidence.expected, logits, evidence.tolerance, evidence.step)
+    parity = compare_results(evidence.expected, results, evidence.tolerance, evidence.steps)
     if parity.outcome is Outcome.DRIFTED:
-        parity = dataclasses.replace(parity, reason=_locate(judged, evidence, logits, parity))
+        parity = dataclasses.replace(parity, reason=_locate(judged, evidence, results, parity))
     if examination is not None:
         parity = _with_gates(parity, examination)
         told = _told(measured.notes, examination.notes)
         measured = dataclasses.replace(measured, notes=told)
-    return _proved(measured, evidence, parity, logits)
+    return _proved(measured, evidence, parity, results)
 
 
 def _told(before: tuple[str, ...], now: tuple[str, ...]) -> tuple[str, ...]:
@@ -118,7 +112,7 @@ def _examined(target: Target, path: Path, evidence: Evidence) -> Examination | N
         precision=evidence.precision,
         images=evidence.images,
         expected=evidence.expected,
-        float_logits=evidence.float_expected,
+        float_results=evidence.float_expected,
         tolerances=evidence.tolerances,
     )
     return target.backend.examine(path, claim)
@@ -147,30 +141,35 @@ def _not_compared(outcome: Outcome, evidence: Evidence, reason: str) -> Parity:
 
 
 def _proved(
-    record: ArtifactRecord, evidence: Evidence, parity: Parity, logits: np.ndarray | None
+    record: ArtifactRecord, evidence: Evidence, parity: Parity, results: Results | None
 ) -> Proved:
     return Proved(
-        record=dataclasses.replace(record, parity=parity), evidence=evidence, logits=logits
+        record=dataclasses.replace(record, parity=parity), evidence=evidence, results=results
     )
 
 
-def _locate(runner: Runner, evidence: Evidence, logits: np.ndarray, parity: Parity) -> str:
+def _locate(runner: Runner, evidence: Evidence, results: Results, parity: Parity) -> str:
     """Where the worst image begins to differ."""
-    if logits.shape != evidence.expected.shape or not np.isfinite(logits).all():
+    expected = evidence.expected
+    if same_layout(expected, results) or not all(np.isfinite(v).all() for v in results.values()):
         return parity.reason
-    worst = int(np.abs(logits - evidence.expected).max(1).argmax())
+    off = np.zeros(len(evidence.images))
+    for name, value in results.items():
+        difference = np.abs(value.astype(np.float64) - expected[name])
+        off = np.maximum(off, difference.reshape(len(off), -1).max(1))
+    worst = int(off.argmax())
     image = evidence.images[worst : worst + 1]
     found = first_divergence(evidence.graph, evidence.rules, evidence.tolerance, runner, image)
     return "; ".join(reason for reason in (parity.reason, f"image {worst}: {found}") if reason)
 
 
 def _with_quality(record: ArtifactRecord, runner: Runner, evidence: Evidence) -> ArtifactRecord:
-    if evidence.holdout is not None and evidence.float_logits is not None:
-        against_float = quality(evidence.float_logits, runner(evidence.holdout))
+    if evidence.holdout is not None and evidence.float_holdout is not None:
+        against_float = quality(evidence.float_holdout, runner.results(evidence.holdout))
         record = dataclasses.replace(record, quality=against_float)
     if evidence.labeled is not None:
-        against_labels = accuracy(runner(evidence.labeled.images), evidence.labeled.labels)
-        record = dataclasses.replace(record, accuracy=against_labels)
+        right = rated(runner.results, evidence.labeled, evidence.graph.spec)
+        record = dataclasses.replace(record, accuracy=right)
     return record
 
 
@@ -180,20 +179,20 @@ def all_pairs(proved: list[Proved]) -> tuple[Pair, ...]:
     for a, b in itertools.combinations(proved, 2):
         if a.evidence.precision is not b.evidence.precision:
             continue
-        if a.logits is None or b.logits is None:
-            silent = a if a.logits is None else b
+        if a.results is None or b.results is None:
+            silent = a if a.results is None else b
             pair = Pair(
                 a=a.record.path,
                 b=b.record.path,
                 outcome=Outcome.NOT_RUN,
-                reason=f"{silent.record.path} gave no logits",
+                reason=f"{silent.record.path} gave no results",
             )
         else:
             pair = compare_pair(
-                (a.record.path, a.logits, a.evidence.expected),
-                (b.record.path, b.logits, b.evidence.expected),
+                (a.record.path, a.results, a.evidence.expected),
+                (b.record.path, b.results, b.evidence.expected),
                 a.evidence.tolerance,
-                a.evidence.step,
+                a.evidence.steps,
             )
         pairs.append(pair)
     return tuple(pairs)

@@ -21,8 +21,15 @@ from exporter.quantize.block_qat import BlockTrained
 from exporter.quantize.equalize import balance
 from exporter.quantize.settings import MOST_BITS, QatSettings
 from exporter.quantize.stages import Refined, refine
+from exporter.quantize.tail import with_dequantize
+from exporter.tasks import Task
 from exporter.verdicts import Quantization, QuantizationStage
 
+AGREEMENTS = {
+    Task.CLASSIFICATION: "top-1",
+    Task.DETECTION: "anchor",
+    Task.SEGMENTATION: "pixel",
+}
 HEALTH_COUNT = 16  # images that channels are looked at with
 
 
@@ -80,7 +87,8 @@ def require_same_structure(exact: QuantizedGraph, trained: QuantizedGraph) -> No
     Parity compares artifacts with the int8 graph; nothing else would tell that it computes another
     function than the float model beside it.
     """
-    for own, other in itertools.zip_longest(exact.ops, trained.ops):
+    layers = with_dequantize(exact)
+    for own, other in itertools.zip_longest(layers.ops, trained.ops):
         if own is None or other is None or _structure(own) != _structure(other):
             name = (own or other).output
             raise GraphError(
@@ -114,9 +122,11 @@ def int8_graph(
     if record is not None:
         yield stage.finished(record.told())
     else:
-        figures = quality(golden.run(graph, holdout), golden.run(quantized, holdout))
+        exact, rounded = (golden.run_outputs(g, holdout) for g in (graph, quantized))
+        figures = quality(exact, rounded)
         yield stage.finished(
-            f"{figures.sqnr_db:.1f} dB SQNR to float, {figures.top1_agreement:.1%} top-1 agreement"
+            f"{figures.ratio_db:.1f} dB SQNR to float, {figures.top1_agreement:.1%} "
+            f"{AGREEMENTS[graph.spec.task]} agreement"
         )
     return quantized, record
 

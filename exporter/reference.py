@@ -7,46 +7,58 @@ import dataclasses
 import functools
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
-from exporter import demo, golden
+from exporter import embedded, golden
 from exporter.checkpoints import (
     Checkpoint,
     Overrides,
-    build_model,
-    check_classifier,
+    build_network,
     load_checkpoint,
 )
 from exporter.data import (
     CALIBRATION_COUNT,
-    HOLDOUT_COUNT,
     TRAINING_COUNT,
     ImageSet,
     load_image_set,
 )
+from exporter.ends import with_ends
 from exporter.errors import DataError, GraphError
 from exporter.events import Event, Note, Stage
-from exporter.fold import fold
+from exporter.fold import core_results, fold_core
 from exporter.graph import QuantizedGraph
 from exporter.manifest import Calibration, Source
-from exporter.metrics import accuracy, sqnr_db
-from exporter.models import MobileNetV2
-from exporter.preprocess import normalize, to_pixels
-from exporter.proof import Evidence, Labeled
+from exporter.metrics import joint_sqnr_db
+from exporter.models import Network
+from exporter.outputs import NmsMode, Outputs, chosen_ends
+from exporter.preprocess import normalize
+from exporter.proof import Evidence
 from exporter.quantize import health
 from exporter.quantize.settings import QatSettings
 from exporter.quantizing import check_integers, check_training, int8_graph, trained_graph
+from exporter.rating import Labeled, rated
+from exporter.results import Results
 from exporter.spec import ModelSpec, Precision, Rules
+from exporter.tasks import Task
 from exporter.tolerances import relative, tolerances
-from exporter.vectors import Vectors, make_vectors, reference_key, references, vector_images
-from exporter.verdicts import TOLERANCES, Accuracy, Quantization, Tolerance
+from exporter.vectors import (
+    Expected,
+    Vectors,
+    affordable,
+    make_vectors,
+    reference_key,
+    references,
+    vector_images,
+)
+from exporter.verdicts import TOLERANCES, Quantization, Score, Tolerance
 
 DEMO = "demo"
-STAND_IN = "no photos given: parity runs on the embedded pictures"
+COCO_TOOLS = "pycocotools"
+HOLDOUT_BYTES = 1 << 28  # of the float model's results for the held-out images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +69,9 @@ class Request:
     overrides: Overrides = field(default_factory=Overrides)
     calibration: tuple[Path, ...] = ()
     calibration_count: int | None = None  # None: as many as what is done with them needs
+    demo: Task = Task.CLASSIFICATION  # without a checkpoint
+    outputs: Outputs | None = None  # None: the task's usual ones
+    nms: NmsMode = NmsMode.NONE
     qat: QatSettings | None = None  # int8: train block by block on the calibration images
 
 
@@ -71,11 +86,11 @@ class Reference:
     graphs: dict[Precision, QuantizedGraph]  # FP32 always, INT8 when asked for
     vectors: Vectors
     images: np.ndarray  # the vectors, normalized
-    expected: dict[str, np.ndarray]  # goldens' logits by `reference_key`
+    expected: Expected  # goldens' results by `reference_key`
     holdout: np.ndarray
-    float_logits: np.ndarray
+    float_holdout: Results  # the float model's
     labeled: Labeled | None
-    float_accuracy: Accuracy | None
+    float_accuracy: Score | None
 
     @functools.cached_property
     def tolerances(self) -> Mapping[Precision, Tolerance]:
@@ -93,7 +108,7 @@ class Reference:
             float_expected=self.expected[Precision.FP32],
             tolerances=TOLERANCES if precision is Precision.INT8 else self.tolerances,
             holdout=self.holdout,
-            float_logits=self.float_logits,
+            float_holdout=self.float_holdout,
             labeled=self.labeled,
         )
 
@@ -107,6 +122,7 @@ def make_reference(request: Request, *, needs_int8: bool) -> Generator[Event, No
     if needs_int8 and checkpoint.integers is not None:
         check_integers(checkpoint, request.qat)
     calibrates = needs_int8 and checkpoint.integers is None
+    ends = chosen_ends(spec.task, spec.classes, request.outputs, request.nms)
     images = yield from _load_images(request, spec, calibrates)
     holdout = normalize(images.holdout, spec.preprocess)
     graphs = {Precision.FP32: (yield from _fold(checkpoint, holdout[:2]))}
@@ -119,34 +135,58 @@ def make_reference(request: Request, *, needs_int8: bool) -> Generator[Event, No
             graphs[Precision.INT8], quantization = yield from int8_graph(
                 graphs[Precision.FP32], images, holdout, request.qat
             )
+    graphs = {precision: with_ends(core, ends) for precision, core in graphs.items()}
+    return (yield from _compared_with(request, checkpoint, images, graphs, quantization))
+
+
+def _compared_with(
+    request: Request,
+    checkpoint: Checkpoint,
+    images: ImageSet,
+    graphs: dict[Precision, QuantizedGraph],
+    quantization: Quantization | None,
+) -> Generator[Event, None, Reference]:
+    """What the graphs give for the golden vectors, the held-out images and those with labels."""
     stage = Stage("references")
     yield stage.started
-    vectors = make_vectors(images.holdout)
-    inputs = vector_images(vectors, graphs[Precision.FP32])
-    labeled = _labeled(request, spec)
+    spec, exact = checkpoint.spec, graphs[Precision.FP32]
+    vectors = make_vectors(images.holdout, affordable(exact))
+    inputs = vector_images(vectors, exact)
+    holdout = normalize(images.holdout, spec.preprocess)[: affordable(exact, HOLDOUT_BYTES)]
+    labeled = embedded.labeled(spec) if request.checkpoint is None else None
+    labeled, notes = _rateable(labeled, spec)
     reference = Reference(
         spec=spec,
         source=_source(request, checkpoint),
-        calibration=_calibration(checkpoint, images) if needs_int8 else None,
+        calibration=_calibration(checkpoint, images) if Precision.INT8 in graphs else None,
         quantization=quantization,
         graphs=graphs,
         vectors=vectors,
         images=inputs,
         expected=references(graphs, inputs),
         holdout=holdout,
-        float_logits=golden.run(graphs[Precision.FP32], holdout),
+        float_holdout=golden.run_outputs(exact, holdout),
         labeled=labeled,
-        float_accuracy=_float_accuracy(graphs[Precision.FP32], labeled),
+        float_accuracy=_float_accuracy(exact, labeled),
     )
     yield stage.finished(f"{', '.join(reference.expected)} on {len(inputs)} golden vectors")
+    yield from (Note(text=note) for note in notes)
     return reference
+
+
+def _rateable(labeled: Labeled | None, spec: ModelSpec) -> tuple[Labeled | None, tuple[str, ...]]:
+    """Nothing to rate with where a detector's figures need a package that is not there."""
+    if labeled is None or spec.task is not Task.DETECTION or find_spec(COCO_TOOLS) is not None:
+        return labeled, ()
+    return None, ("mean AP is not computed: pip install 'mnv2-export[coco]'",)
 
 
 def _load(request: Request) -> Generator[Event, None, Checkpoint]:
     stage = Stage("checkpoint")
     yield stage.started
-    checkpoint = load_checkpoint(request.checkpoint or demo.CHECKPOINT, request.overrides)
-    check_classifier(checkpoint)
+    checkpoint = load_checkpoint(
+        request.checkpoint or embedded.checkpoint(request.demo), request.overrides
+    )
     spec = checkpoint.spec
     yield stage.finished(
         f"{checkpoint.source}, width {spec.width:g}, {spec.resolution} px, {spec.classes} classes"
@@ -165,14 +205,14 @@ def _load_images(
     if request.calibration:
         images = load_image_set(request.calibration, spec.preprocess, _count(request))
     elif request.checkpoint is None:
-        images = _demo_images(spec, _count(request))
+        images = embedded.images(spec, _count(request))
     elif calibrates:
         raise DataError(
             "int8 needs calibration images for this checkpoint",
             "pass --calibration with a folder of typical photos, or --precision fp32",
         )
     else:
-        images = dataclasses.replace(_demo_images(spec, _count(request)), origin=STAND_IN)
+        images = embedded.stand_ins(spec, _count(request))
     yield stage.finished(images.origin)
     for note in images.notes:
         yield Note(text=note)
@@ -186,35 +226,13 @@ def _count(request: Request) -> int:
     return CALIBRATION_COUNT if request.qat is None else TRAINING_COUNT
 
 
-@functools.cache
-def _demo_pictures() -> tuple[np.ndarray, np.ndarray]:
-    """The demo's test split, composed once."""
-    return demo.unseen_images()
-
-
-def _demo_images(spec: ModelSpec, count: int) -> ImageSet:
-    pixels, _ = _demo_pictures()
-    chosen = np.linspace(0, len(pixels) - 1, HOLDOUT_COUNT).astype(int)
-    return ImageSet(
-        calibration=_fitted(demo.calibration_images(count), spec),
-        holdout=_fitted(pixels[chosen], spec),
-        origin=f"{count} embedded pictures to calibrate, "
-        f"{HOLDOUT_COUNT} of an unseen style held out",
-    )
-
-
-def _fitted(pixels: np.ndarray, spec: ModelSpec) -> np.ndarray:
-    """Embedded pictures (n, 96, 96, 3) by the spec's contract, (n, r, r, 3)."""
-    return np.stack([to_pixels(Image.fromarray(p), spec.preprocess) for p in pixels])
-
-
 def _fold(checkpoint: Checkpoint, probe: np.ndarray) -> Generator[Event, None, QuantizedGraph]:
     """Fold batch norm away and check that the graph still computes what the model computes."""
     stage = Stage("fold")
     yield stage.started
-    model = build_model(checkpoint)
+    model = build_network(checkpoint)
     yield from (Note(text=line) for line in health.told(health.check_model(model, checkpoint.spec)))
-    graph = fold(model)
+    graph = fold_core(model)
     ratio, own = _nearness(model, graph, probe)
     if ratio < relative(Precision.FP32, own).min_sqnr_db:
         raise GraphError(
@@ -227,35 +245,33 @@ def _fold(checkpoint: Checkpoint, probe: np.ndarray) -> Generator[Event, None, Q
     return graph
 
 
-def _nearness(model: MobileNetV2, graph: QuantizedGraph, probe: np.ndarray) -> tuple[float, float]:
+def _nearness(model: Network, graph: QuantizedGraph, probe: np.ndarray) -> tuple[float, float]:
     """SQNR of a float graph and of its model, in float32, against the model in float64, in dB.
 
     A network that is hardly trained has logits not far above its rounding noise: what is asked of
     the graph is to be no worse than the model.
     """
     with torch.no_grad():
-        own = model(torch.from_numpy(probe)).numpy()
-        exact = copy.deepcopy(model).double()(torch.from_numpy(probe).double()).numpy()
-    return sqnr_db(exact, golden.run(graph, probe)), sqnr_db(exact, own)
+        own = core_results(model, torch.from_numpy(probe))
+        exact = core_results(copy.deepcopy(model).double(), torch.from_numpy(probe).double())
+    return joint_sqnr_db(exact, golden.run_outputs(graph, probe)), joint_sqnr_db(exact, own)
 
 
-def _labeled(request: Request, spec: ModelSpec) -> Labeled | None:
-    """The demo's test split: a style and backgrounds that training never saw."""
-    if request.checkpoint is not None:
-        return None
-    pixels, labels = _demo_pictures()
-    return Labeled(images=normalize(_fitted(pixels, spec), spec.preprocess), labels=labels)
-
-
-def _float_accuracy(graph: QuantizedGraph, labeled: Labeled | None) -> Accuracy | None:
+def _float_accuracy(graph: QuantizedGraph, labeled: Labeled | None) -> Score | None:
     if labeled is None:
         return None
-    return accuracy(golden.run(graph, labeled.images), labeled.labels)
+    return rated(lambda images: golden.run_outputs(graph, images), labeled, graph.spec)
+
+
+def _source_name(request: Request) -> str:
+    if request.checkpoint is not None:
+        return request.checkpoint.name
+    return DEMO if request.demo is Task.CLASSIFICATION else f"{DEMO} {request.demo}"
 
 
 def _source(request: Request, checkpoint: Checkpoint) -> Source:
     return Source(
-        name=DEMO if request.checkpoint is None else request.checkpoint.name,
+        name=_source_name(request),
         format=checkpoint.source,
         sha256=checkpoint.sha256,
         detected=tuple(dataclasses.asdict(fact) for fact in checkpoint.detected),

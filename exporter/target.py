@@ -93,6 +93,7 @@ class TargetInfo:
     parity: str  # how an artifact is proved on this machine
     companions: tuple[str, ...] = ()  # suffixes of further files that `emit` writes beside it
     alternatives: tuple[str, ...] = ()  # suffixes that `options.format` puts in place of `suffix`
+    native_nms: bool = False  # the runtime has a non-maximum suppression of its own
     extra: str | None = None  # optional dependency group of pyproject.toml
 
     @property
@@ -175,8 +176,8 @@ class Claim:
     graph: QuantizedGraph
     precision: Precision
     images: np.ndarray  # float32 (n, 3, r, r), normalized
-    expected: np.ndarray  # the golden's logits for them, float32 (n, classes)
-    float_logits: np.ndarray  # the float model's
+    expected: Mapping[str, np.ndarray]  # the golden's results for them, by name
+    float_results: Mapping[str, np.ndarray]  # the float model's
     tolerances: Mapping[Precision, Tolerance] = field(default_factory=lambda: TOLERANCES)
 
 

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from exporter import golden
 from exporter.float_rules import real_step
-from exporter.graph import Conv, Linear, Op, QuantizedGraph, WeightedOp
+from exporter.graph import ArgMax, Conv, Linear, Nms, Op, Output, QuantizedGraph, WeightedOp
 from exporter.metrics import sqnr_db
+from exporter.results import Results, joined
 from exporter.spec import Precision
 from exporter.verdicts import TOLERANCES, Tolerance
 
@@ -27,6 +27,7 @@ PROBES = 4  # images that a network's own noise is measured on
 # (ten times in amplitude), fp16 runtimes round at other places (three times).
 MARGINS_DB = {Precision.FP32: 20.0, Precision.FP16: 10.0}
 HEALTHY_DB = {Precision.FP32: 110.0, Precision.FP16: 45.0}  # from here on nothing is let off
+LEAST_AGREEMENT = 0.9  # of labels and detections, where less than the usual ratio is asked for
 FLOOR_DB = 10.0  # nearer than this whatever the noise: logits that are all zero have 0 dB
 
 Rounding = Callable[[torch.Tensor], torch.Tensor]
@@ -38,10 +39,20 @@ def tolerances(graph: QuantizedGraph, images: np.ndarray) -> dict[Precision, Tol
     probes = images[chosen]
     exact = simulated(graph, probes, torch.float64)
     own = {
-        Precision.FP32: own_db(exact, golden.run(graph, probes)),
+        Precision.FP32: own_db(exact, simulated(graph, probes, torch.float32)),
         Precision.FP16: own_db(exact, simulated(graph, probes, torch.float32, _to_fp16)),
     }
     return {**TOLERANCES, **{precision: relative(precision, db) for precision, db in own.items()}}
+
+
+def measured(graph: QuantizedGraph) -> tuple[str, ...]:
+    """The real tensors that results are made of: those before labels or suppression."""
+    names: list[str] = []
+    for op in graph.ops:
+        if isinstance(op, Output):
+            last = graph.producer(op.input)
+            names += last.inputs if isinstance(last, ArgMax | Nms) else op.inputs
+    return tuple(names)
 
 
 def relative(precision: Precision, own: float) -> Tolerance:
@@ -54,34 +65,42 @@ def relative(precision: Precision, own: float) -> Tolerance:
         f"at least {asked:.0f} dB SQNR wanted, not {usual.min_sqnr_db:.0f}: "
         f"rounding to {precision} leaves this network {own:.0f} dB"
     )
-    return dataclasses.replace(usual, min_sqnr_db=asked, why=why)
+    agreement = min(usual.min_agreement, LEAST_AGREEMENT)
+    return dataclasses.replace(usual, min_sqnr_db=asked, min_agreement=agreement, why=why)
 
 
-def own_db(exact: np.ndarray, rounded: np.ndarray) -> float:
-    """SQNR of rounded logits; infinite where they overflow, which is no noise and excuses none."""
-    return sqnr_db(exact, rounded) if np.isfinite(rounded).all() else float("inf")
+def own_db(exact: Results, rounded: Results) -> float:
+    """SQNR of the noisiest rounded result.
+
+    Infinite where one overflows, which is no noise and excuses none.
+    """
+    if not all(np.isfinite(value).all() for value in rounded.values()):
+        return float("inf")
+    return min(sqnr_db(exact[name], rounded[name]) for name in exact)
 
 
 def simulated(
     graph: QuantizedGraph, images: np.ndarray, dtype: torch.dtype, rounding: Rounding | None = None
-) -> np.ndarray:
-    """A float graph's logits in another arithmetic, weights and every tensor rounded.
+) -> dict[str, np.ndarray]:
+    """A float graph's `measured` tensors in another arithmetic, weights and all tensors rounded.
 
     One image at a time: float64 takes twice the memory.
     """
     rounded = rounding or (lambda tensor: tensor)
     with torch.no_grad():
-        return np.concatenate([_logits(graph, image[None], dtype, rounded) for image in images])
+        return joined(_results(graph, image[None], dtype, rounded) for image in images)
 
 
-def _logits(
+def _results(
     graph: QuantizedGraph, image: np.ndarray, dtype: torch.dtype, rounded: Rounding
-) -> np.ndarray:
+) -> dict[str, np.ndarray]:
     values: dict[str, torch.Tensor] = {}
     for op in graph.ops:
+        if isinstance(op, ArgMax | Nms | Output):
+            continue
         inputs = [values[name] for name in op.inputs] or [torch.from_numpy(image).to(dtype)]
         values[op.output] = rounded(_step(op, inputs, rounded))
-    return np.asarray(values[graph.output.name].numpy())
+    return {name: values[name].numpy() for name in measured(graph)}
 
 
 def _step(op: Op, inputs: list[torch.Tensor], rounded: Rounding) -> torch.Tensor:

@@ -24,6 +24,7 @@ class Tolerance:
     name: str
     min_sqnr_db: float  # infinity demands equality of every bit
     why: str
+    min_agreement: float = 1.0  # of labels and detections, which have no ratio
 
 
 EXACT = Tolerance(
@@ -31,15 +32,22 @@ EXACT = Tolerance(
     min_sqnr_db=float("inf"),
     why="integers have one right answer: 0 LSB, every bit of the dequantized logits",
 )
+EXACT_BOXES = Tolerance(
+    name="EXACT_BOXES",
+    min_sqnr_db=100.0,
+    why="a box's size is e to a power in float32, whose last digit differs between libraries",
+)
 FP32 = Tolerance(
     name="FP32",
     min_sqnr_db=100.0,
     why="kernels sum float32 in different orders: 113 to 135 dB on the demo and on a real model",
+    min_agreement=0.999,
 )
 FP16 = Tolerance(
     name="FP16",
     min_sqnr_db=45.0,
     why="11-bit significands through 53 layers: 47 to 69 dB on the same two",
+    min_agreement=0.95,
 )
 TOLERANCES = {Precision.INT8: EXACT, Precision.FP32: FP32, Precision.FP16: FP16}
 
@@ -63,9 +71,11 @@ class Parity:
     max_lsb: int | None = None  # int8 only, in steps of the logits' scale
     max_abs: float | None = None  # largest |difference of logits|
     sqnr_db: float | None = None  # None also when equal: the ratio is infinite
+    agreement: float | None = None  # share of equal labels, or of detections in common
     reason: str = ""  # why it did not run, or where it drifted
     by: str = ""  # what ran, where that is not simply the runtime that the artifact is for
     gates: tuple[Gate, ...] = ()
+    outputs: dict[str, Parity] = field(default_factory=dict)  # by name, where there are several
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,52 +94,74 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class Quality:
-    """Logits against the float model's, on real images."""
+    """Results against the float model's, on real images.
+
+    Of several outputs the ratio is that of their mean relative noise. Labels and detections have
+    none, and only logits of classes have a divergence.
+    """
 
     images: int
-    sqnr_db: float
-    top1_agreement: float
-    kl: float  # mean KL(float || this) of the softmax, nats
-    max_abs: float
+    sqnr_db: float | None
+    top1_agreement: float  # share of images, anchors or pixels named alike; of detections in common
+    kl: float | None  # mean KL(float || this) of the softmax, nats
+    max_abs: float | None
+
+    @property
+    def ratio_db(self) -> float:
+        """`sqnr_db` of results that have one."""
+        assert self.sqnr_db is not None, "labels and detections have no ratio"
+        return self.sqnr_db
+
+
+class Rated:
+    """How right a model is, in a task's own figures."""
+
+    def columns(self) -> dict[str, str]:
+        """The figures for a person, by name."""
+        raise NotImplementedError
+
+    def told(self) -> str:
+        """The figures in a line."""
+        return ", ".join(f"{name} {figure}" for name, figure in self.columns().items())
 
 
 @dataclass(frozen=True, kw_only=True)
-class Accuracy:
+class Accuracy(Rated):
     """Against true labels."""
 
     images: int
     top1: float
     top5: float
 
-    def told(self) -> str:
+    def columns(self) -> dict[str, str]:
         """For a person."""
-        return f"top-1 {self.top1:.1%}, top-5 {self.top5:.1%}"
+        return {"top-1": f"{self.top1:.1%}", "top-5": f"{self.top5:.1%}"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeanAP:
+class MeanAP(Rated):
     """Of a detector against labeled objects; COCO's definitions, 0 to 1."""
 
     images: int
     map50: float  # at an IoU of 0.5
     map: float  # mean over IoUs from 0.5 to 0.95
 
-    def told(self) -> str:
+    def columns(self) -> dict[str, str]:
         """For a person."""
-        return f"mAP50 {self.map50:.3f}, mAP {self.map:.3f}"
+        return {"mAP50": f"{self.map50:.1%}", "mAP": f"{self.map:.1%}"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeanIoU:
+class MeanIoU(Rated):
     """Of a segmenter against labeled pixels, 0 to 1."""
 
     images: int
     miou: float  # mean over the classes that occur, the background among them
     pixels: float  # share of pixels that are right
 
-    def told(self) -> str:
+    def columns(self) -> dict[str, str]:
         """For a person."""
-        return f"mIoU {self.miou:.3f}, pixels {self.pixels:.1%}"
+        return {"mIoU": f"{self.miou:.1%}", "pixels": f"{self.pixels:.1%}"}
 
 
 Score = Accuracy | MeanAP | MeanIoU
@@ -154,9 +186,9 @@ class QuantizationStage:
     def rank(self, metric: Metric) -> tuple[float, ...]:
         """What stages are compared by; of equally many right guesses SQNR decides."""
         if metric is Metric.SQNR:
-            return (self.quality.sqnr_db,)
+            return (self.quality.ratio_db,)
         assert self.accuracy is not None, "top-1 needs labels"
-        return (self.accuracy.top1, self.quality.sqnr_db)
+        return (self.accuracy.top1, self.quality.ratio_db)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,9 +216,9 @@ class Quantization:
         others = [stage for stage in self.stages if stage is not chosen]
         second = max(others, key=lambda stage: stage.rank(self.metric), default=None)
         verb = "won" if chosen is self.winner else "is what this is"
-        text = f"{chosen.name} {verb}: {chosen.quality.sqnr_db:.1f} dB SQNR to float, "
+        text = f"{chosen.name} {verb}: {chosen.quality.ratio_db:.1f} dB SQNR to float, "
         if second is not None and self.metric is Metric.SQNR:
-            text += _difference(chosen.quality.sqnr_db - second.quality.sqnr_db, "", second.name)
+            text += _difference(chosen.quality.ratio_db - second.quality.ratio_db, "", second.name)
         text += f"{chosen.quality.top1_agreement:.1%} top-1 agreement"
         if chosen.accuracy is None:
             return text

@@ -17,23 +17,30 @@ from exporter.files import sha256
 from exporter.graph import QuantizedGraph
 from exporter.graph_file import load_graph
 from exporter.manifest import ArtifactRecord, Manifest, read_manifest
-from exporter.parity import compare
 from exporter.proof import Evidence, Proved, all_pairs, prove
 from exporter.spec import Precision
 from exporter.target import Target
 from exporter.threads import one_thread
 from exporter.tolerances import tolerances
-from exporter.vectors import FOLDER, read_vectors, reference_key, references, vector_images
+from exporter.vectors import (
+    FOLDER,
+    Expected,
+    agrees,
+    read_vectors,
+    reference_key,
+    references,
+    vector_images,
+)
 from exporter.verdicts import EXACT, TOLERANCES, Outcome, Tolerance
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _References:
-    """What lies beside the artifacts, and the logits that the graphs give here."""
+    """What lies beside the artifacts, and what the graphs give here."""
 
     graphs: dict[Precision, QuantizedGraph]
     images: np.ndarray  # float32 (n, 3, r, r)
-    expected: dict[str, np.ndarray]  # by `reference_key`
+    expected: Expected  # by `reference_key`
 
     @functools.cached_property
     def tolerances(self) -> Mapping[Precision, Tolerance]:
@@ -103,16 +110,16 @@ def _check_vectors(folder: Path, graphs: dict[Precision, QuantizedGraph]) -> _Re
     vectors, stored = read_vectors(folder / FOLDER)
     images = vector_images(vectors, graphs[Precision.FP32])
     held = _References(graphs=graphs, images=images, expected=references(graphs, images))
-    for key, logits in held.expected.items():
+    for key, results in held.expected.items():
         if key not in stored:
-            raise ArtifactError(f"{folder / FOLDER}: no {key} logits", "build again")
-        parity = compare(stored[key], logits, EXACT, None)
+            raise ArtifactError(f"{folder / FOLDER}: no {key} results", "build again")
+        same = agrees(stored[key], results, EXACT)
         # Float sums may differ in the last bit between machines; integers may not.
-        if parity.outcome is not Outcome.SAME and key == Precision.FP32:
-            parity = compare(stored[key], logits, held.tolerances[Precision.FP32], None)
-        if parity.outcome is not Outcome.SAME:
+        if not same and key == Precision.FP32:
+            same = agrees(stored[key], results, held.tolerances[Precision.FP32])
+        if not same:
             raise ArtifactError(
-                f"{folder / FOLDER}: the {key} golden computes other logits than were stored",
+                f"{folder / FOLDER}: the {key} golden computes other results than were stored",
                 "build again; if it persists, this machine's arithmetic differs: report it",
             )
     return held

@@ -19,6 +19,7 @@ from graphs import (
     make_spec,
     make_tiny_graph,
     random_model,
+    random_network,
     replace_op,
     sample_images,
     skew_qparams,
@@ -26,14 +27,17 @@ from graphs import (
 
 from exporter import golden
 from exporter.errors import UnsupportedError
-from exporter.fold import fold
-from exporter.graph import Add, Conv, Linear, QuantizedGraph, Weight, round_bias
+from exporter.fold import fold, fold_core
+from exporter.graph import Add, Conv, Linear, Output, QuantizedGraph, Weight, round_bias
 from exporter.manifest import read_manifest
 from exporter.metrics import sqnr_db
+from exporter.published import default_spec
 from exporter.quantize import quantize
 from exporter.quantize.block_qat import split, train_blocks
+from exporter.quantize.equalize import equalize
 from exporter.quantize.fake_quant import FusedNetwork
 from exporter.quantize.integer_network import IntegerNetwork, float32_is_exact
+from exporter.quantize.qat_network import QatNetwork
 from exporter.quantize.ranges import calibrate
 from exporter.quantize.rounding import round_bias_steps, round_to_codes
 from exporter.quantize.settings import Bits, QatSettings
@@ -41,6 +45,7 @@ from exporter.quantize.stages import CORRECTED, RANGES, TRAINED, Refined, refine
 from exporter.quantize.to_graph import to_graph
 from exporter.spec import HeadLayer, PaddingStyle, Precision
 from exporter.target import ExportOptions
+from exporter.tasks import Task
 from exporter.verdicts import Quality, Quantization, QuantizationStage
 from targets import TargetName, get
 
@@ -204,13 +209,62 @@ def test_learning_rates_grow_as_bits_shrink() -> None:
 
 def test_blocks_are_inverted_residuals() -> None:
     """17 of them (the stem leads the first), the head, and the pool with the classifier."""
-    graph, _, _ = small_model()
+    folded, images, _ = small_model()
+    graph = quantize(folded, images[:2])
     blocks = split(graph)
-    assert [op for block in blocks for op in block] == list(graph.ops[1:-1])
+    assert [op for block in blocks for op in block.ops] == list(graph.ops[1:-1])
     assert len(blocks) == 19
     for before, block in pairwise(blocks):
-        outside = {n for op in block for n in op.inputs} - {op.output for op in block}
-        assert outside == {before[-1].output}
+        assert block.reads == before.writes == (before.ops[-1].output,)
+
+
+def heads(task: Task, side: int) -> tuple[QuantizedGraph, np.ndarray]:
+    spec = default_spec(task, width=0.1, resolution=side, classes=3)
+    return fold_core(random_network(spec)), sample_images(spec, 12, seed=0)
+
+
+@pytest.mark.parametrize(("task", "side"), [(Task.DETECTION, 64), (Task.SEGMENTATION, 65)])
+def test_blocks_of_branching_graphs_hand_on_what_later_ones_read(task: Task, side: int) -> None:
+    """Each integer operation once; a sum stays with what it adds."""
+    floating, images = heads(task, side)
+    graph = quantize(floating, images[:4])
+    blocks = split(graph)
+    integers = [op for op in graph.ops[1:] if graph.tensors[op.output].qparams is not None]
+    assert [op for b in blocks for op in b.ops] == [
+        op for op in integers if not isinstance(op, Output)
+    ]
+    known = {graph.input.name}
+    for block in blocks:
+        assert set(block.reads) <= known
+        known |= set(block.writes)
+    predictors = [op.output for op in graph.weighted() if op.clamp is None]
+    assert {n for n in predictors if n.startswith(("classifier", "regressors"))} <= known
+    assert len(blocks) >= (20 if task is Task.DETECTION else 18)
+
+
+@pytest.mark.parametrize(("task", "side"), [(Task.DETECTION, 64), (Task.SEGMENTATION, 65)])
+def test_heads_are_trained_like_the_backbone(task: Task, side: int) -> None:
+    floating, images = heads(task, side)
+    settings = QatSettings(bits=Bits(weights=4), steps=8, batch=4)
+    result = result_of(refine(floating, images[:8], images[8:], settings))
+    stages = {stage.name: stage.quality.ratio_db for stage in result.record.stages}
+    assert stages[TRAINED] > max(stages[RANGES], stages[CORRECTED]) + 0.2
+    expected = golden.run_outputs(result.graph, images[8:])
+    for name, value in IntegerNetwork(result.graph).results(images[8:]).items():
+        np.testing.assert_array_equal(value, expected[name])
+
+
+@pytest.mark.parametrize(("task", "side"), [(Task.DETECTION, 64), (Task.SEGMENTATION, 65)])
+def test_the_network_to_train_gives_what_the_integers_give(task: Task, side: int) -> None:
+    """Within the noise of a rounding here and there; read off, it is the same graph."""
+    floating, images = heads(task, side)
+    graph = quantize(floating, images[:8])
+    network = QatNetwork(equalize(floating, images[:8]), graph)
+    with torch.no_grad():
+        found = network.results(torch.from_numpy(images[8:]))
+    for name, value in golden.run_outputs(graph, images[8:]).items():
+        assert sqnr_db(value, found[name].numpy()) > 20.0
+    assert network.quantized().tensors == graph.tensors
 
 
 def test_training_brings_four_bits_nearer_to_float_on_images_it_never_saw() -> None:

@@ -107,10 +107,10 @@ def test_golden_vectors_are_what_the_references_compute(built: Path) -> None:
     from exporter.graph_file import load_graph
     from exporter.vectors import read_vectors, vector_images
 
-    vectors, logits = read_vectors(built / "golden")
+    vectors, stored = read_vectors(built / "golden")
     graph = load_graph(built / "model-int8.graph")
     images = vector_images(vectors, graph)
-    assert np.array_equal(logits["int8-xnnpack"], golden.run(graph, images))
+    assert np.array_equal(stored["int8-xnnpack"]["logits"], golden.run(graph, images))
     assert vectors.pixels[0].max() == 0
     assert vectors.pixels[1].min() == 255
 

@@ -71,9 +71,9 @@ def test_the_rule(precision: Precision, own: float, asked: float) -> None:
 
 def test_an_overflow_excuses_nothing() -> None:
     overflown = np.array([[1.0, np.inf]], np.float32)
-    usual = relative(Precision.FP16, own_db(np.ones((1, 2)), overflown))
+    usual = relative(Precision.FP16, own_db({"logits": np.ones((1, 2))}, {"logits": overflown}))
     assert usual is FP16
-    assert relative(Precision.FP32, own_db(np.ones((1, 2)), overflown)) is FP32
+    assert relative(Precision.FP32, own_db({"logits": np.ones((1, 2))}, {"logits": overflown})) is FP32
 
 
 def test_the_simulation_is_the_golden_in_another_arithmetic() -> None:
@@ -81,8 +81,8 @@ def test_the_simulation_is_the_golden_in_another_arithmetic() -> None:
     graph = graphs.make_graphs(head=graphs.TWO_LAYERS)[0]
     images = graphs.sample_images(graph.spec, 3, seed=9)
     expected = golden.run(graph, images)
-    assert sqnr_db(simulated(graph, images, torch.float64), expected) > 115
-    half = simulated(graph, images, torch.float32, lambda t: t.half().float())
+    assert sqnr_db(simulated(graph, images, torch.float64)["classifier"], expected) > 115
+    half = simulated(graph, images, torch.float32, lambda t: t.half().float())["classifier"]
     assert 40 < sqnr_db(expected, half) < 65
     assert np.array_equal(half, half.astype(np.float16))
 

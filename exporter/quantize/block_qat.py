@@ -14,26 +14,22 @@ off by a step here and there, and MobileNets carry that far.
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import torch
 
 from exporter.graph import (
-    Add,
     Conv,
     Linear,
     Op,
-    Pool,
     QParams,
     QuantizedGraph,
     WeightedOp,
     accumulator_step,
 )
-from exporter.quantize.bias_correction import FEWEST_IMAGES, MEMORY_BYTES
+from exporter.quantize.blocks import Block, affordable, split
 from exporter.quantize.fake_quant import FusedNetwork
 from exporter.quantize.integer_network import (
     BATCH,
@@ -48,7 +44,7 @@ from exporter.quantize.settings import QatSettings
 from exporter.quantize.to_graph import quantize_bias
 from exporter.validate import validate
 
-Block = tuple[Op, ...]
+Held = Mapping[str, torch.Tensor]  # tensors by name, all images
 Compute = Callable[[Op, list[torch.Tensor]], torch.Tensor]
 
 
@@ -75,55 +71,31 @@ def train_blocks(
     """
     blocks = split(graph)
     trainer = _Trainer(float_graph, graph, settings)
-    exact = torch.from_numpy(images)
+    pixels = torch.from_numpy(images)
     if settings.mirror:
-        exact = torch.cat([exact, exact.flip(3)])
-    exact = exact[: affordable(graph, blocks)]
-    codes = trainer.run_integers(graph.ops[:1], exact)
+        pixels = torch.cat([pixels, pixels.flip(3)])
+    pixels = pixels[: affordable(graph, blocks)]
+    image = graph.input.name
+    exact = {image: pixels}
+    codes = {image: trainer.quantized(pixels)}
     trained: dict[str, Op] = {}
     for index, block in enumerate(blocks):
         target = trainer.run_float(block, exact)
         layers, before, after = trainer.fit(block, codes, target)
         if layers:
-            block = tuple(layers.get(op.output, op) for op in block)
-            block, codes = trainer.finish(block, codes, target)
+            ops = tuple(layers.get(op.output, op) for op in block.ops)
+            block = dataclasses.replace(block, ops=ops)
+            block, written = trainer.finish(block, codes, target)
         else:
-            codes = trainer.run_integers(block, codes)
-        exact = target
-        trained |= {op.output: op for op in block}
+            written = trainer.run_integers(block, codes)
+        exact, codes = ({**held, **new} for held, new in ((exact, target), (codes, written)))
+        needed = {name for later in blocks[index + 1 :] for name in later.reads}
+        exact, codes = ({n: v for n, v in h.items() if n in needed} for h in (exact, codes))
+        trained |= {op.output: op for op in block.ops}
         yield BlockTrained(block=index + 1, blocks=len(blocks), before=before, after=after)
     result = dataclasses.replace(graph, ops=tuple(trained.get(op.output, op) for op in graph.ops))
     validate(result)
     return result
-
-
-def split(graph: QuantizedGraph) -> tuple[Block, ...]:
-    """The graph's operations between Input and Output, cut where a block ends.
-
-    That is where one tensor holds everything and is linear (a projection or a sum), and before the
-    pool.
-    """
-    ops = graph.ops[1:-1]
-    last_read = {name: i for i, op in enumerate(ops) for name in op.inputs}
-    cuts = [0]
-    for i, op in enumerate(ops[:-1]):
-        alone = all(last_read[earlier.output] <= i for earlier in ops[:i])
-        linear = isinstance(op, Add) or (isinstance(op, Conv) and op.clamp is None)
-        if alone and (linear or isinstance(ops[i + 1], Pool)):
-            cuts.append(i + 1)
-    return tuple(ops[a:b] for a, b in pairwise([*cuts, len(ops)]))
-
-
-def affordable(graph: QuantizedGraph, blocks: tuple[Block, ...]) -> int:
-    """How many images fit: 9 bytes per value of a block's input and output.
-
-    That is int8 codes and float32 values, which are there twice while batches are joined.
-    """
-    per_image = max(
-        9 * sum(math.prod(graph.tensors[n].shape) for n in (block[0].inputs[0], block[-1].output))
-        for block in blocks
-    )
-    return max(FEWEST_IMAGES, MEMORY_BYTES // per_image)
 
 
 class _Trainer:
@@ -140,38 +112,49 @@ class _Trainer:
         self.weight_limits = settings.bits.weight_limits(graph)
         self.random = torch.Generator().manual_seed(settings.seed)
 
-    def run_float(self, block: Block, x: torch.Tensor) -> torch.Tensor:
-        """The float block on all images, float32."""
-        with torch.no_grad():
-            parts = [_walk(block, part, self.exact.step) for part in torch.split(x, BATCH)]
-            return torch.cat(parts)
+    def quantized(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Int8 codes of images."""
+        step = self.integers.compile(self.graph.ops[0])
+        return torch.cat([step([part]).to(torch.int8) for part in torch.split(pixels, BATCH)])
 
-    def run_integers(self, block: Block, x: torch.Tensor) -> torch.Tensor:
-        """The integer block on int8 codes (or the Input on pixels), int8."""
-        steps: dict[str, Step] = {op.output: self.integers.compile(op) for op in block}
+    def run_float(self, block: Block, exact: Held) -> dict[str, torch.Tensor]:
+        """What the float block writes for all images, float32."""
         with torch.no_grad():
-            parts = [
-                _walk(block, part.float(), lambda op, inputs: steps[op.output](inputs))
-                for part in torch.split(x, BATCH)
-            ]
-            return torch.cat([part.to(torch.int8) for part in parts])
+            return _in_batches(block, exact, lambda part: _walk(block, part, self.exact.step))
+
+    def run_integers(self, block: Block, codes: Held) -> dict[str, torch.Tensor]:
+        """What the integer block writes for int8 codes, int8."""
+        steps: dict[str, Step] = {op.output: self.integers.compile(op) for op in block.ops}
+
+        def run(part: Held) -> dict[str, torch.Tensor]:
+            wide = {name: value.float() for name, value in part.items()}
+            found = _walk(block, wide, lambda op, inputs: steps[op.output](inputs))
+            return {name: value.to(torch.int8) for name, value in found.items()}
+
+        with torch.no_grad():
+            return _in_batches(block, codes, run)
 
     def fit(
-        self, block: Block, codes: torch.Tensor, target: torch.Tensor
+        self, block: Block, codes: Held, target: Held
     ) -> tuple[dict[str, WeightedOp], float, float]:
         """Train a block's layers; their integers, and the loss of the first and the last step."""
-        layers = {op.output: self._layer(op) for op in block if isinstance(op, Conv | Linear)}
+        layers = {op.output: self._layer(op) for op in block.ops if isinstance(op, Conv | Linear)}
         parameters = [p for layer in layers.values() for p in layer.parameters()]
         settings, losses = self.settings, []
         optimizer = torch.optim.Adam(parameters, lr=settings.learning_rate, foreach=True)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
-        source = self.graph.qparams(block[0].inputs[0])
-        variance = target.var().clamp_min(torch.finfo(torch.float32).tiny)
+        tiny = torch.finfo(torch.float32).tiny
+        variances = {name: target[name].var().clamp_min(tiny) for name in block.writes}
+        images = len(codes[block.reads[0]])
         for _ in range(settings.steps):
-            chosen = torch.randperm(len(codes), generator=self.random)[: settings.batch]
-            x = dequantize(codes[chosen], source)
-            y = _walk(block, x, lambda op, inputs: self._rounded(op, inputs, layers))
-            loss = (y - target[chosen]).square().mean() / variance
+            chosen = torch.randperm(images, generator=self.random)[: settings.batch]
+            x = {n: dequantize(codes[n][chosen], self.graph.qparams(n)) for n in block.reads}
+            found = _walk(block, x, lambda op, inputs: self._rounded(op, inputs, layers))
+            errors = [
+                (found[name] - target[name][chosen]).square().mean() / variance
+                for name, variance in variances.items()
+            ]
+            loss = torch.stack(errors).mean()
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -186,23 +169,24 @@ class _Trainer:
         }
         return learned, losses[0], losses[-1]
 
-    def finish(
-        self, block: Block, codes: torch.Tensor, target: torch.Tensor
-    ) -> tuple[Block, torch.Tensor]:
+    def finish(self, block: Block, codes: Held, target: Held) -> tuple[Block, Held]:
         """A trained block without its mean error, and what its integers write.
 
         Against the noise of a batch that error is too small to be learned in so few steps. Where
         the block ends in a clamp it stays: there a bias does not move the mean by as much.
         """
         written = self.run_integers(block, codes)
-        last = [op for op in block if isinstance(op, Conv | Linear)][-1]
-        if last.clamp is not None:
+        last = [op for op in block.ops if isinstance(op, Conv | Linear)][-1]
+        end = block.ops[-1].output
+        if last.clamp is not None or end not in block.writes:
             return block, written
         step = accumulator_step(last, self.graph.qparams(last.input))
-        error = mean_error(target, written, self.graph.qparams(block[-1].output))
+        error = mean_error(target[end], written[end], self.graph.qparams(end))
         bias = quantize_bias(last.bias * step.astype(np.float64) + error, step)
         centered = dataclasses.replace(last, bias=bias)
-        block = tuple(centered if op is last else op for op in block)
+        block = dataclasses.replace(
+            block, ops=tuple(centered if op is last else op for op in block.ops)
+        )
         return block, self.run_integers(block, codes)
 
     def _layer(self, op: WeightedOp) -> QatLayer:
@@ -230,9 +214,20 @@ def mean_error(target: torch.Tensor, codes: torch.Tensor, q: QParams) -> np.ndar
     return np.asarray((total * len(total) / target.numel()).numpy())
 
 
-def _walk(block: Block, x: torch.Tensor, compute: Compute) -> torch.Tensor:
-    """Run a block by a rule for its operations."""
-    values = dict.fromkeys(block[0].inputs, x)
-    for op in block:
-        values[op.output] = compute(op, [values[name] for name in op.inputs] or [x])
-    return values[block[-1].output]
+def _walk(block: Block, held: Held, compute: Compute) -> dict[str, torch.Tensor]:
+    """Run a block by a rule for its operations; what it writes."""
+    values = {name: held[name] for name in block.reads}
+    for op in block.ops:
+        values[op.output] = compute(op, [values[name] for name in op.inputs])
+    return {name: values[name] for name in block.writes}
+
+
+def _in_batches(
+    block: Block, held: Held, run: Callable[[Held], dict[str, torch.Tensor]]
+) -> dict[str, torch.Tensor]:
+    count = len(held[block.reads[0]])
+    parts = [
+        run({name: held[name][start : start + BATCH] for name in block.reads})
+        for start in range(0, count, BATCH)
+    ]
+    return {name: torch.cat([part[name] for part in parts]) for name in block.writes}

@@ -183,7 +183,7 @@ def check_channels(graph: QuantizedGraph, images: np.ndarray) -> tuple[Finding, 
             if held.mean() >= MANY:
                 names.append(f"{name} ({held.sum()} of {held.size})")
 
-    golden.run(graph, images, trace=look)
+    golden.run_outputs(graph, images, trace=look)
     rows = (("H301", dead), ("H302", full))
     return tuple(KINDS[code].found(_listed(names)) for code, names in rows if names)
 

@@ -14,24 +14,22 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from exporter.float_rules import real_step
 from exporter.graph import (
     QMAX,
     QMIN,
     WEIGHT_QMAX,
     Add,
     Conv,
-    Input,
     Linear,
     Op,
     Output,
-    Pool,
     QParams,
     QuantizedGraph,
     Reshape,
     WeightedOp,
-    no_rule,
 )
-from exporter.quantize.fake_quant import clamp, exact_float32, last_uses
+from exporter.quantize.fake_quant import clamp, exact_float32, last_uses, scale_owners
 from exporter.quantize.integer_network import clamped_codes
 from exporter.quantize.qat_layer import QatLayer
 from exporter.quantize.rounding import round_learned, round_to_codes
@@ -42,7 +40,7 @@ NARROWEST, WIDEST = 0.25, 4.0  # of the measured range, that a learned one can b
 
 
 class QatNetwork(nn.Module):
-    """(n, 3, r, r) float32, normalized -> (n, classes) float32, through an int8 graph's grids.
+    """(n, 3, r, r) float32, normalized -> real results, through an int8 graph's grids.
 
     `limits` and `weight_limits` narrow the codes of tensors and weights with fewer than 8 bits.
     Learned ranges follow Esser et al. 2020 (LSQ, arXiv:1902.08153): a tensor's scale is trained
@@ -76,21 +74,26 @@ class QatNetwork(nn.Module):
                 for op in graph.weighted()
             }
         )
+        self._owners = scale_owners(graph)
         self.factors = nn.ParameterDict()  # of the measured scales
         if learn_ranges:
-            rounded = (op for op in graph.ops if isinstance(op, Conv | Linear | Add))
-            self.factors.update({_key(op.output): nn.Parameter(torch.ones(())) for op in rounded})
+            rounded = {op.output for op in graph.ops if isinstance(op, Conv | Linear | Add)}
+            owners = dict.fromkeys(self._owners[name] for name in rounded)
+            self.factors.update({_key(name): nn.Parameter(torch.ones(())) for name in owners})
         self._last = last_uses(graph)
-        self._roots = _roots(graph)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits that are within rounding noise of the integers', with gradients."""
+        """The one result, within rounding noise of the integers', with gradients."""
+        return self.results(x)[self.graph.output.name]
+
+    def results(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Every result by name, as `forward`."""
         values: dict[str, torch.Tensor] = {}
         for op in self.graph.ops:
             values[op.output] = self._step(op, [values[n] for n in op.inputs] or [x])
             for name in self._last.get(op.output, ()):
                 del values[name]
-        return values[self.graph.output.name]
+        return {tensor.name: values[tensor.name] for tensor in self.graph.outputs}
 
     def keep_ranges(self) -> None:
         """After an update: learned ranges stay within sight of the measured ones."""
@@ -100,9 +103,9 @@ class QatNetwork(nn.Module):
 
     def quantized(self) -> QuantizedGraph:
         """The int8 graph as trained so far; raises GraphError where it breaks a rule of graphs."""
-        learned = {name: self._qparams(name) for name in self.graph.tensors}
+        learned = {name: self._qparams(name) for name in self._owners}
         tensors = {
-            name: dataclasses.replace(tensor, qparams=learned[name])
+            name: dataclasses.replace(tensor, qparams=learned.get(name))
             for name, tensor in self.graph.tensors.items()
         }
         ops = tuple(
@@ -119,7 +122,7 @@ class QatNetwork(nn.Module):
         return layer
 
     def _factor(self, name: str) -> torch.Tensor | None:
-        factor: torch.Tensor | None = self.factors.get(_key(self._roots[name]))
+        factor: torch.Tensor | None = self.factors.get(_key(self._owners[name]))
         return factor
 
     def _scale(self, name: str) -> float | torch.Tensor:
@@ -135,6 +138,7 @@ class QatNetwork(nn.Module):
     def _step(self, op: Op, inputs: list[torch.Tensor]) -> torch.Tensor:
         """One operation and the rounding of what it writes."""
         codes, clamped = self.limits.get(op.output, (QMIN, QMAX)), False
+        y: torch.Tensor
         if isinstance(op, Conv | Linear):
             layer = self._layer(op)
             y = layer(inputs[0], self._scale(op.input))
@@ -143,18 +147,10 @@ class QatNetwork(nn.Module):
             last = codes[1]
             codes = clamped_codes(op, self._qparams(op.output), codes)
             clamped = op.clamp is not None and codes[1] < last
-        elif isinstance(op, Add):
-            y = inputs[0] + inputs[1]
-        elif isinstance(op, Pool):
-            y = inputs[0].mean((2, 3), keepdim=True)
-        elif isinstance(op, Reshape):
-            return inputs[0].reshape(-1, *op.shape[1:])
-        elif isinstance(op, Input):
-            y = inputs[0]
-        elif isinstance(op, Output):
-            return inputs[0]
         else:
-            raise no_rule(op, "quantization-aware training")
+            y = real_step(op, inputs)
+        if op.output not in self._owners or isinstance(op, Reshape | Output):
+            return y  # real values, or codes that were rounded already
         return self._rounded(op.output, y, codes, clamped=clamped) if self.rounding else y
 
     def _rounded(
@@ -165,15 +161,6 @@ class QatNetwork(nn.Module):
             return round_to_codes(y, frozen, *codes)
         scale = factor * frozen.scale
         return round_learned(y, scale, frozen.zero_point, *codes, clamped=clamped)
-
-
-def _roots(graph: QuantizedGraph) -> dict[str, str]:
-    """Tensor -> the tensor whose scale it shares: kernels write some with their input's."""
-    roots: dict[str, str] = {}
-    for op in graph.ops:
-        shares = not isinstance(op, Input | Conv | Linear | Add)
-        roots[op.output] = roots[op.inputs[0]] if shares else op.output
-    return roots
 
 
 def _key(name: str) -> str:

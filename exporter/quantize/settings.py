@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from exporter.errors import UnsupportedError
-from exporter.graph import QMIN, Add, Conv, Linear, QuantizedGraph, WeightedOp
+from exporter.graph import QMIN, Add, Concat, Conv, Linear, Pool, QuantizedGraph, WeightedOp
 
 FEWEST_BITS, MOST_BITS = 2, 8
 CodeLimits = Mapping[str, tuple[int, int]]  # tensor -> smallest and largest code, where not int8's
@@ -26,7 +26,7 @@ class Bits:
 
     weights: int = 8
     depthwise: int = 8  # under 3 % of a model's weights, and the ones that suffer most
-    edges: int = 8  # weights of the first and of the last layer
+    edges: int = 8  # weights of the first and of the last layers
     activations: int = 8  # but for the image and the logits, which keep 8
 
     def __post_init__(self) -> None:
@@ -44,11 +44,11 @@ class Bits:
 
     def weight_limits(self, graph: QuantizedGraph) -> dict[str, int]:
         """The largest weight code of every layer; the smallest is its negative."""
-        layers = list(graph.weighted())
-        return {op.output: 2 ** (self._of(op, layers) - 1) - 1 for op in layers}
+        edges = edge_layers(graph)
+        return {op.output: 2 ** (self._of(op, edges) - 1) - 1 for op in graph.weighted()}
 
-    def _of(self, op: WeightedOp, layers: list[WeightedOp]) -> int:
-        if op is layers[0] or op is layers[-1]:
+    def _of(self, op: WeightedOp, edges: frozenset[str]) -> int:
+        if op.output in edges:
             return self.edges
         return self.depthwise if isinstance(op, Conv) and op.depthwise else self.weights
 
@@ -59,6 +59,14 @@ class Bits:
         half = 2 ** (self.activations - 1)
         written = [op.output for op in graph.ops if isinstance(op, Conv | Linear | Add)]
         return dict.fromkeys(written[:-1], (QMIN, QMIN + 2 * half - 1))
+
+
+def edge_layers(graph: QuantizedGraph) -> frozenset[str]:
+    """The first layer, and those that no other layer or sum follows: a detector has twelve."""
+    inner = (Conv, Linear, Add, Pool, Concat)
+    read = {name for op in graph.ops if isinstance(op, inner) for name in op.inputs}
+    layers = [op.output for op in graph.weighted()]
+    return frozenset({layers[0], *(name for name in layers if name not in read)})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -126,11 +126,11 @@ def quantize_in_stages(
 
 
 def _nearness(graph: QuantizedGraph, held_out: np.ndarray, settings: QatSettings) -> Judge:
-    """A judge that compares with the float model's logits."""
-    reference = golden.run(graph, held_out)
+    """A judge that compares with the float model's results."""
+    reference = golden.run_outputs(graph, held_out)
 
     def judge(candidate: QuantizedGraph) -> Judged:
         network = IntegerNetwork(candidate, settings.bits.code_limits(candidate))
-        return Judged(quality=quality(reference, network(held_out)))
+        return Judged(quality=quality(reference, network.results(held_out)))
 
     return judge

@@ -1,4 +1,4 @@
-"""Results: what was built, what is inside an artifact, what a picture shows."""
+"""Results: what was built, what is inside an artifact, which targets there are."""
 
 from __future__ import annotations
 
@@ -15,13 +15,18 @@ from exporter.spec import ModelSpec, Preprocess, ResizeRule
 from exporter.target import Contents, TargetInfo
 from exporter.tasks import Task
 from exporter.ui.text import STYLES, megabytes, verdict
-from exporter.verdicts import Accuracy, Gate, Outcome, Quality
+from exporter.verdicts import Gate, Outcome, Quality
 
 if TYPE_CHECKING:
     from exporter.costs import Costs
-    from exporter.inspection import Inspection, Prediction
+    from exporter.inspection import Inspection
 
 LARGEST_LAYERS = 12
+DECISIONS = {
+    Task.CLASSIFICATION: "top-1",
+    Task.DETECTION: "detections",
+    Task.SEGMENTATION: "pixels",
+}
 
 
 def print_summary(console: Console, manifest: Manifest) -> None:
@@ -31,7 +36,7 @@ def print_summary(console: Console, manifest: Manifest) -> None:
     judged = [(a.path, a.quality) for a in manifest.artifacts if a.quality is not None]
     if judged:
         console.print(f"\n[italic]Against the float model, on {judged[0][1].images} images[/]")
-        console.print(_quality_table(judged))
+        console.print(_quality_table(judged, manifest.spec.task))
     for precision in dict.fromkeys(a.precision for a in manifest.artifacts):
         records = [a for a in manifest.artifacts if a.precision is precision]
         if len(records) > 1:
@@ -49,29 +54,33 @@ def print_summary(console: Console, manifest: Manifest) -> None:
 
 
 def _artifact_table(manifest: Manifest) -> Table:
-    """Size, parity, and accuracy where there are true labels."""
-    labeled = any(a.accuracy for a in manifest.artifacts)
+    """Size, parity, and how right it is where there are true labels."""
+    scores = [a.accuracy for a in manifest.artifacts if a.accuracy is not None]
+    columns = list(scores[0].columns()) if scores else []
     table = _table("file", "against the reference", numbers=("size",))
-    for column in ("top-1", "top-5") if labeled else ():
+    for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
-    if labeled and manifest.float_accuracy is not None:
-        table.add_row("float model", "", "", *_accuracy(manifest.float_accuracy), style="dim")
+    if scores and manifest.float_accuracy is not None:
+        figures = manifest.float_accuracy.columns().values()
+        table.add_row("float model", "", "", *figures, style="dim")
     for record in manifest.artifacts:
         row = [record.path, verdict(record.parity), megabytes(record.size_bytes)]
-        table.add_row(*row, *(_accuracy(record.accuracy) if labeled else []))
+        score = record.accuracy
+        table.add_row(*row, *([""] * len(columns) if score is None else score.columns().values()))
     return table
 
 
-def _quality_table(judged: list[tuple[str, Quality]]) -> Table:
+def _quality_table(judged: list[tuple[str, Quality]], task: Task) -> Table:
     """Figures, not verdicts: how much of the float model's signal is left."""
-    table = _table("file", numbers=("SQNR", "same top-1", "KL, nats", "max |d logit|"))
+    same = f"same {DECISIONS[task]}"
+    table = _table("file", numbers=("SQNR", same, "KL, nats", "max |difference|"))
     for path, figures in judged:
         table.add_row(
             path,
-            f"{figures.sqnr_db:.1f} dB",
+            "" if figures.sqnr_db is None else f"{figures.sqnr_db:.1f} dB",
             f"{figures.top1_agreement:.1%}",
-            f"{figures.kl:.1e}",
-            f"{figures.max_abs:.2g}",
+            "" if figures.kl is None else f"{figures.kl:.1e}",
+            "" if figures.max_abs is None else f"{figures.max_abs:.2g}",
         )
     return table
 
@@ -94,10 +103,6 @@ def _table(*texts: str, numbers: tuple[str, ...]) -> Table:
     for column in numbers:
         table.add_column(column, justify="right", no_wrap=True)
     return table
-
-
-def _accuracy(figures: Accuracy | None) -> list[str]:
-    return ["", ""] if figures is None else [f"{figures.top1:.1%}", f"{figures.top5:.1%}"]
 
 
 def _matrix(manifest: Manifest, records: list[ArtifactRecord]) -> Table:
@@ -135,8 +140,8 @@ def _cell(outcome: Outcome, max_lsb: int | None, max_abs: float | None) -> str:
     color = STYLES[outcome]
     if outcome is Outcome.NOT_RUN:
         return f"[{color}]not run[/]"
-    figure = f"{max_lsb} LSB" if max_lsb is not None else f"{max_abs:.1e}"
-    return f"[{color}]{figure}[/]"
+    figure = f"{max_abs:.1e}" if max_abs is not None else str(outcome)
+    return f"[{color}]{figure if max_lsb is None else f'{max_lsb} LSB'}[/]"
 
 
 def print_inspection(console: Console, found: Inspection, counted: Costs | None) -> None:
@@ -254,16 +259,6 @@ def counts_text(counted: Costs) -> str:
     """Totals as papers give them."""
     millions = f"{counted.multiply_adds / 1e6:.3f} M"
     return f"[bold]{counted.parameters:,}[/] parameters, [bold]{millions}[/] multiply-adds"
-
-
-def print_predictions(console: Console, predictions: list[Prediction]) -> None:
-    """A bar per class."""
-    for prediction in predictions:
-        console.print(f"[bold]{escape(prediction.image)}[/]")
-        width = max(len(label) for label, _ in prediction.classes)
-        for label, probability in prediction.classes:
-            bar = "#" * round(30 * probability)
-            console.print(f"  {escape(label):<{width}} {probability:6.1%} [green]{bar}[/]")
 
 
 def print_targets(console: Console, rows: list[tuple[TargetInfo, str]]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.markup import escape
 
-from exporter.verdicts import Outcome, Parity
+from exporter.verdicts import EXACT_BOXES, Outcome, Parity
 
 STYLES = {Outcome.SAME: "green", Outcome.DRIFTED: "bold red", Outcome.NOT_RUN: "yellow"}
 
@@ -21,12 +21,23 @@ def verdict(parity: Parity) -> str:
     text = f"[{color}]{parity.outcome}{by}[/]"
     if parity.outcome is Outcome.NOT_RUN:
         return f"{text}: {escape(parity.reason)}"
-    if parity.max_lsb is not None:
-        text += f", {parity.max_lsb} LSB on {parity.images} images"
-    elif parity.sqnr_db is not None:
-        text += f", {parity.sqnr_db:.0f} dB"
-    elif parity.max_abs is not None:
-        text += ", every bit equal"
+    text += _figures(parity)
     if parity.outcome is Outcome.DRIFTED and parity.reason:
         text += f" ({escape(parity.reason)})"
+    return text
+
+
+def _figures(parity: Parity) -> str:
+    """The largest difference, in the unit that the outputs have."""
+    text = ""
+    if parity.max_lsb is not None:
+        text = f", {parity.max_lsb} LSB on {parity.images} images"
+        if parity.sqnr_db is not None and parity.sqnr_db >= EXACT_BOXES.min_sqnr_db:
+            text += f", boxes {parity.sqnr_db:.0f} dB"
+    elif parity.sqnr_db is not None:
+        text = f", {parity.sqnr_db:.0f} dB"
+    elif parity.agreement is not None:
+        text = f", {parity.agreement:.2%} agree"
+    elif parity.max_abs is not None:
+        text = ", every bit equal"
     return text
