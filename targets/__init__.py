@@ -41,6 +41,7 @@ TARGETS: dict[TargetName, TargetInfo] = {
         runs_on="iOS 15+ (int8: iOS 17+), macOS",
         parity="program and weights, reference evaluator",
         alternatives=(".coreml.pte",),
+        native_nms=True,
     ),
     TargetName.ONNX: TargetInfo(
         name="onnx",
@@ -50,6 +51,7 @@ TARGETS: dict[TargetName, TargetInfo] = {
         rules=Rules.ORT,
         runs_on="ONNX Runtime on Android, iOS, web, desktop",
         parity="executed by ONNX Runtime",
+        native_nms=True,
     ),
     TargetName.LITERT: TargetInfo(
         name="litert",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from exporter.target import (
     Lowering,
     Runner,
     TensorInfo,
+    one_result,
     require,
 )
 from targets.executorch_sdk import quiet
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 # Versions on which the direct emitter's bytes were compared with the stock lowering's.
 VERIFIED_VERSIONS = ("1.5",)
 CORE_ML = "CoreMLBackend"
+DTYPES = {"FLOAT": "float32", "BYTE": "uint8"}
+MOST_NAMED = 4  # kernels outside of a delegate
 
 
 def check() -> None:
@@ -82,7 +85,8 @@ class PteRunner:
     """A `.pte` in the ExecuTorch runtime; it takes one image at a time."""
 
     def __init__(self, path: Path) -> None:
-        describe(path)  # of a damaged name the native loader makes an abort, not an exception
+        # Of a damaged name the native loader makes an abort, not an exception.
+        self.names = [output.name for output in describe(path).outputs]
         with quiet():
             from executorch.runtime import Runtime
 
@@ -93,13 +97,21 @@ class PteRunner:
                 raise ArtifactError(f"{path}: ExecuTorch cannot load it ({error})") from None
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Float32 (n, 3, r, r) -> (n, classes) logits."""
+        """The one result, such as float32 (n, classes) logits."""
+        return one_result(self.results(images))
+
+    def results(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Float32 (n, 3, r, r) -> every result by the name that the program states."""
         import torch
 
         batch = torch.from_numpy(np.ascontiguousarray(images))
-        # The runtime reuses its output buffer, so every result is cloned before the next call.
-        rows = [self.method.execute([image[None]])[0].clone() for image in batch]
-        return np.asarray(torch.cat(rows).numpy())
+        # The runtime reuses its output buffers, so every result is cloned before the next call.
+        rows = [[y.clone() for y in self.method.execute([image[None]])] for image in batch]
+        columns = zip(*rows, strict=True)
+        return {
+            name: np.asarray(torch.cat(column).numpy())
+            for name, column in zip(self.names, columns, strict=True)
+        }
 
     def layers(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
         """Nothing: a delegate shows no values from inside."""
@@ -127,37 +139,45 @@ def describe(path: Path) -> Contents:
 
 
 def _contents(parsed: Parsed, path: Path) -> Contents:
+    from targets.pte import kernel_calls, result_names
+
     plan = parsed.program.execution_plan[0]
     layers = tuple(layer for graph in parsed.delegates for layer in _layers(graph, parsed))
     ops = Counter(layer.op for layer in layers)
-    outside = Counter(operator.name for operator in plan.operators)
+    outside = kernel_calls(plan)
     return Contents(
         format="ExecuTorch program (.pte)",
         size_bytes=path.stat().st_size,
-        inputs=_tensors(plan, plan.inputs, "input"),
-        outputs=_tensors(plan, plan.outputs, "output"),
-        ops=dict(ops + outside),
+        inputs=_tensors(plan, plan.inputs, ["input"] * len(plan.inputs)),
+        outputs=_tensors(plan, plan.outputs, result_names(parsed.program)),
+        ops=dict(ops + Counter(outside)),
         delegation=_delegation(plan, outside),
         layers=layers,
         notes=("a .pte carries no labels or preprocessing: they are in manifest.json beside it",),
     )
 
 
-def _delegation(plan: Any, outside: Counter[str]) -> str:
+def _delegation(plan: Any, outside: list[str]) -> str:
     names = ", ".join(d.id for d in plan.delegates) or "no delegate"
     count = f"{len(plan.delegates)} delegate{'' if len(plan.delegates) == 1 else 's'} ({names})"
     if not outside:
         return f"{count}, nothing outside"
-    rest = ", ".join(f"{n} x {name}" for name, n in sorted(outside.items()))
-    return f"{count}; outside it: {rest}"
+    if len(outside) > MOST_NAMED:
+        return f"{count}; outside it: {len(outside)} kernels, {outside[0]} to {outside[-1]}"
+    return f"{count}; outside it: {', '.join(outside)}"
 
 
-def _tensors(plan: Any, indices: list[int], name: str) -> tuple[TensorInfo, ...]:
+def _tensors(plan: Any, indices: list[int], names: Sequence[str]) -> tuple[TensorInfo, ...]:
     tensors = [plan.values[i].val for i in indices]
     return tuple(
-        TensorInfo(name=name, shape=tuple(t.sizes), dtype=t.scalar_type.name.lower())
-        for t in tensors
+        TensorInfo(name=name, shape=tuple(t.sizes), dtype=_dtype(t))
+        for t, name in zip(tensors, names, strict=True)
     )
+
+
+def _dtype(tensor: Any) -> str:
+    name = str(tensor.scalar_type.name)
+    return DTYPES.get(name, name.lower())
 
 
 def _layers(graph: dict[str, Any], parsed: Parsed) -> list[LayerInfo]:

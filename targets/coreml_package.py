@@ -19,11 +19,45 @@ import numpy as np
 from exporter.graph import QuantizedGraph
 from exporter.metadata import METADATA_KEY, metadata_text
 from exporter.spec import ChannelOrder, ModelSpec, Precision
+from targets.coreml_pipeline import (
+    CONFIDENCE_THRESHOLD,
+    IOU_THRESHOLD,
+    native_suppression,
+    pipeline,
+)
 from targets.coreml_program import build
-from targets.coreml_sdk import IMAGE, LABEL, LOGITS, PROBABILITIES, coremltools, quiet
+from targets.coreml_sdk import (
+    CONFIDENCE,
+    COORDINATES,
+    IMAGE,
+    LABEL,
+    LABELS,
+    LOGITS,
+    PROBABILITIES,
+    coremltools,
+    quiet,
+)
 from targets.mil.package import DATA, MANIFEST
 
 DATE = "com.github.apple.coremltools.conversion_date"
+PREVIEW = "com.apple.coreml.model.preview.type"
+PREVIEW_PARAMETERS = "com.apple.coreml.model.preview.parameters"
+SEGMENTED = {
+    LOGITS: "One number per class, row and column, in the order of the labels",
+    "lowres_logits": "The logits before they are enlarged to the image's size",
+    LABELS: "The number of the likeliest class of every pixel",
+}
+DETECTED = {
+    "class_logits": "One number per anchor and class, the background first; sigmoid makes scores",
+    "box_offsets": "dx, dy, dw, dh of every anchor",
+    "scores": "One score in 0 to 1 per anchor and class, the background first",
+    "boxes": "x1, y1, x2, y2 of every anchor, in fractions of the image",
+    "detections": "x1, y1, x2, y2, score, class, best first; a score of -1 is no detection",
+    CONFIDENCE: "One score in 0 to 1 per box and class, without the background",
+    COORDINATES: "Center x, center y, width, height of every box, in fractions of the image",
+    IOU_THRESHOLD: "Of two boxes of a class that overlap more, the better one stays",
+    CONFIDENCE_THRESHOLD: "Boxes of no higher score are left out",
+}
 
 
 def write_package(
@@ -33,8 +67,10 @@ def write_package(
     oldest: str,
     labels: list[str] | None,
     path: Path,
+    *,
+    pixels: bool = True,
 ) -> None:
-    """A classifier of images with these labels; without labels, from tensor to tensor.
+    """A model of images; without `pixels`, of normalized tensors. With `labels` a classifier.
 
     `oldest` is coremltools' name of the oldest system that the package is for.
     """
@@ -42,19 +78,23 @@ def write_package(
     opset = getattr(ct.target, oldest)
     with quiet(), _frozen():
         model = ct.convert(
-            build(graph, real, opset, pixels=labels is not None),
+            build(graph, real, opset, pixels=pixels, classifier=labels is not None),
             source="milinternal",
             convert_to="mlprogram",
             minimum_deployment_target=opset,
             pass_pipeline=ct.PassPipeline.EMPTY,
-            inputs=[_input(graph, image=labels is not None)],
+            inputs=[_input(graph, image=pixels)],
             classifier_config=labels and _classifier(labels),
             skip_model_load=True,
             package_dir=str(path),
         )
         spec = model.get_spec()
+        native = native_suppression(graph)
+        if native is not None:
+            spec = pipeline(spec, native, graph.spec)
         _describe_features(spec.description, graph.spec, precision)
-        canonicalize(path, {METADATA_KEY: metadata_text(graph, precision)}, spec)
+        metadata = {METADATA_KEY: metadata_text(graph, precision)}
+        canonicalize(path, metadata | _preview(graph, pixels=pixels), spec)
 
 
 @contextlib.contextmanager
@@ -82,11 +122,25 @@ def _classifier(labels: list[str]) -> Any:
     )
 
 
+def _preview(graph: QuantizedGraph, *, pixels: bool) -> dict[str, str]:
+    """What Xcode needs to know to draw results on a picture; nothing where it cannot."""
+    names = {tensor.name for tensor in graph.outputs}
+    if native_suppression(graph) is not None:
+        return {PREVIEW: "objectDetector"}
+    if not pixels or graph.spec.segmentation is None or not names & {LOGITS, LABELS}:
+        return {}
+    labels = [graph.spec.label(i) for i in range(graph.spec.classes)]
+    return {
+        PREVIEW: "imageSegmenter",
+        PREVIEW_PARAMETERS: json.dumps({"labels": labels}, separators=(",", ":")),
+    }
+
+
 def _describe_features(description: Any, spec: ModelSpec, precision: Precision) -> None:
     """The sentences that Xcode shows."""
     side = spec.resolution
     description.metadata.shortDescription = (
-        f"MobileNetV2 {spec.width:g} at {side} px, {spec.classes} classes, {precision}"
+        f"{spec.network} {spec.width:g} at {side} px, {spec.classes} classes, {precision}"
     )
     pixels = description.input[0].type.WhichOneof("Type") == "imageType"
     sentences = {
@@ -95,6 +149,8 @@ def _describe_features(description: Any, spec: ModelSpec, precision: Precision) 
         LABEL: "The most probable label",
         f"{LABEL}_probs": "The probability of every label",
         LOGITS: "One number per class, in the order of the labels; softmax makes probabilities",
+        **(SEGMENTED if spec.segmentation is not None else {}),
+        **DETECTED,
     }
     for feature in (*description.input, *description.output):
         feature.shortDescription = sentences[feature.name]

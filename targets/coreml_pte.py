@@ -1,6 +1,6 @@
 """Core ML in ExecuTorch: a `.pte` that is one call of the Core ML delegate, a package inside it.
 
-The package is one of our own that takes and gives float32 tensors, as every `.pte` does. What the
+The package is one of our own that takes a float32 tensor, as every `.pte` does. What the
 delegate reads beside it is `metadata.json`: the names of input and output in their order, and an
 identifier under which the runtime keeps the compiled model for the next start. ExecuTorch draws
 that at random; ours is the package's digest, so that equal models are equal files, an app's update
@@ -21,6 +21,7 @@ from exporter.errors import ArtifactError
 from exporter.files import sha256
 from exporter.metadata import METADATA_KEY
 from exporter.spec import Precision
+from exporter.tasks import Task
 from targets.coreml_sdk import coremltools
 from targets.flat_directory import flatten, unflatten
 from targets.pte import Delegate, damage_is_an_artifact_error, deserialize, one_call, serialize
@@ -31,10 +32,11 @@ if TYPE_CHECKING:
 BACKEND_ID = "CoreMLBackend"
 FOLDER, PACKAGE, METADATA = "lowered_module", "model.mlpackage", "metadata.json"
 IDENTIFIER = "mnv2_export_"  # and 64 hex digits
+INT32 = 131104  # Core ML's number of the type (`ArrayFeatureType.INT32`), labels of pixels are such
 
 
 def pack(package: Path) -> bytes:
-    """The program around a package of this tool that takes one tensor and gives one."""
+    """The program around a package of this tool that takes one tensor."""
     from targets.mil.package import read_package
 
     return serialize(_program(read_package(package)))
@@ -64,9 +66,10 @@ def check_complete(program: Any, path: Path) -> None:
     """Raise ArtifactError unless all that a program does is one call of the Core ML delegate."""
     plans = program.execution_plan
     steps = [i.instr_args for p in plans for c in p.chains for i in c.instructions]
+    first = [i.instr_args for p in plans[:1] for c in p.chains for i in c.instructions]
     delegates = [d.id for p in plans for d in p.delegates]
     operators = [o.name for p in plans for o in p.operators]
-    if len(plans) == len(steps) == 1 and delegates == [BACKEND_ID] and not operators:
+    if len(first) == len(steps) == 1 and delegates == [BACKEND_ID] and not operators:
         arguments = [*plans[0].inputs, *plans[0].outputs]
         if type(steps[0]).__name__ == "DelegateCall" and steps[0].args == arguments:
             return
@@ -82,13 +85,15 @@ def check_complete(program: Any, path: Path) -> None:
 def _program(package: Package) -> Any:
     """The record of the program; equal packages give equal records."""
     described, folder = package.spec.description, package.path
-    (image,), (result,) = described.input, described.output
+    (image,), results = described.input, described.output
     files = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
     contents = {f"{PACKAGE}/{name}": file.read_bytes() for name, file in files.items()}
     identifier = IDENTIFIER + sha256(folder)
-    names = {"inputNames": [image.name], "outputNames": [result.name], "identifier": identifier}
-    contents[METADATA] = json.dumps(names).encode()
-    precision = json.loads(described.metadata.userDefined[METADATA_KEY])["precision"]
+    names = [result.name for result in results]
+    stated = {"inputNames": [image.name], "outputNames": names, "identifier": identifier}
+    contents[METADATA] = json.dumps(stated).encode()
+    facts = json.loads(described.metadata.userDefined[METADATA_KEY])
+    precision = facts["precision"]
     delegate = Delegate(
         backend=BACKEND_ID,
         payload=flatten(FOLDER, contents),
@@ -99,7 +104,14 @@ def _program(package: Package) -> Any:
             ("model_type", b"model"),  # not compiled: the device does that
         ),
     )
-    return one_call(delegate, *(tuple(f.type.multiArrayType.shape) for f in (image, result)))
+    image_shape, *shapes = (tuple(f.type.multiArrayType.shape) for f in (image, *results))
+    return one_call(
+        delegate,
+        image_shape,
+        *shapes,
+        names=() if facts["spec"]["task"] == Task.CLASSIFICATION else names,
+        whole=[f.type.multiArrayType.dataType == INT32 for f in results],
+    )
 
 
 def _write(files: Mapping[str, bytes], folder: Path) -> None:

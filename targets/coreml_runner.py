@@ -9,27 +9,45 @@ from typing import Any
 import numpy as np
 import torch
 
+from exporter.detection.records import COLUMNS, pack
 from exporter.errors import DataError
-from exporter.spec import ChannelOrder, Preprocess
-from targets.coreml_sdk import IMAGE, LABEL, LOGITS, PROBABILITIES
+from exporter.results import CLASS, DETECTIONS, SCORE, joined
+from exporter.spec import ChannelOrder, ModelSpec, Preprocess
+from exporter.target import one_result
+from targets.coreml_sdk import (
+    CONFIDENCE,
+    COORDINATES,
+    IMAGE,
+    LABEL,
+    PROBABILITIES,
+    RAW_CONFIDENCE,
+    RAW_COORDINATES,
+)
 from targets.mil.features import side_lengths
 from targets.mil.program import Program
 
 UNCLAMPED = "_unclamped"  # suffix of a layer's result before its clamp
 QUANTIZED = "_quantized"  # suffix of a tensor's int8 codes in a program
+INSIDE = "__"  # in the name of a value that is no tensor of the graph
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluatorRunner:
-    """The reference evaluator on a program that this tool wrote."""
+    """The reference evaluator on a program that this tool wrote.
+
+    Where Core ML's own suppression follows the program, the graph's takes its place.
+    """
 
     program: Program
-    contract: Preprocess
+    spec: ModelSpec
+
+    def results(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
+        """Float32 (n, 3, r, r), normalized -> every output by the graph's name of it."""
+        return joined(self._results(image) for image in images)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Float32 (n, 3, r, r), normalized -> float32 (n, classes)."""
-        logits = [self.program(**self._fed(image))[LOGITS] for image in images]
-        return np.concatenate([x.reshape(1, -1) for x in logits]).astype(np.float32)
+        """The one result of a model that has one."""
+        return one_result(self.results(images))
 
     def layers(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
         """int8 codes where the program has them, real values in a float program."""
@@ -44,13 +62,25 @@ class EvaluatorRunner:
         codes = {k.removesuffix(QUANTIZED): v for k, v in values.items() if k.endswith(QUANTIZED)}
         if not codes:
             codes = {k: v for k, v in values.items() if not _is_foreign(k)}
-        return {name.replace("_", "."): value for name, value in codes.items()}
+        return {self._graph_name(name): value for name, value in codes.items()}
+
+    def _graph_name(self, name: str) -> str:
+        """Results have the names that the graph gives them, which may have underscores."""
+        return name if name in self.program.outputs else name.replace("_", ".")
+
+    def _results(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        given = self.program(**self._fed(image))
+        if self.program.package.suppression is None:
+            return {name: _typed(v) for name, v in given.items() if isinstance(v, np.ndarray)}
+        boxes = torch.from_numpy(corners(given[RAW_COORDINATES]))
+        scores = _with_background(given[RAW_CONFIDENCE], self.spec.classes)
+        return {DETECTIONS: pack(boxes, torch.from_numpy(scores), self.spec).numpy()[None]}
 
     def _fed(self, image: np.ndarray) -> dict[str, np.ndarray]:
         ((name, feature),) = self.program.inputs.items()
         if side_lengths(feature) is None:
             return {name: image[None]}
-        return {name: to_pixels(image[None], self.contract)[0]}
+        return {name: to_pixels(image[None], self.spec.preprocess)[0]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,21 +88,58 @@ class CoreMLRunner:
     """Core ML itself. macOS only, and never run by this repository's own tests, on no Mac."""
 
     model: Any  # coremltools.models.MLModel
-    contract: Preprocess
+    spec: ModelSpec
 
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Float32 (n, 3, r, r), normalized -> float32 (n, classes)."""
+    def results(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
+        """Float32 (n, 3, r, r), normalized -> every output by the graph's name of it."""
         from PIL import Image
 
         # A PIL image is RGB; Core ML reorders it for a model that declares BGR.
-        pictures = [Image.fromarray(p) for p in to_pixels(images, self.contract)]
-        logits = [np.asarray(self.model.predict({IMAGE: p})[LOGITS]) for p in pictures]
-        return np.concatenate([x.reshape(1, -1) for x in logits]).astype(np.float32)
+        pictures = [Image.fromarray(p) for p in to_pixels(images, self.spec.preprocess)]
+        return joined(self._results(self.model.predict({IMAGE: picture})) for picture in pictures)
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """The one result of a model that has one."""
+        return one_result(self.results(images))
 
     def layers(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
         """Empty: Core ML shows nothing but its results."""
         del images
         return {}
+
+    def _results(self, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        if CONFIDENCE in given:
+            return {DETECTIONS: self._rows(given[CONFIDENCE], given[COORDINATES])[None]}
+        return {name: _typed(v) for name, v in given.items() if isinstance(v, np.ndarray)}
+
+    def _rows(self, confidence: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
+        """(places, 6): what Core ML's suppression left, a box with its best class, best first."""
+        assert self.spec.detection is not None
+        rows = np.zeros((self.spec.detection.max_detections, COLUMNS), np.float32)
+        rows[:, SCORE] = -1.0
+        scores = confidence.max(1)
+        best = np.argsort(-scores, kind="stable")[: len(rows)]
+        places = rows[: len(best)]
+        places[:, :SCORE] = corners(coordinates)[best]
+        places[:, SCORE], places[:, CLASS] = scores[best], confidence.argmax(1)[best] + 1
+        return rows
+
+
+def corners(coordinates: np.ndarray) -> np.ndarray:
+    """(m, 4) center x, center y, width, height -> x1, y1, x2, y2."""
+    center, half = coordinates[:, :2], coordinates[:, 2:] * np.float32(0.5)
+    return np.concatenate([center - half, center + half], 1)
+
+
+def _with_background(confidence: np.ndarray, classes: int) -> np.ndarray:
+    """(anchors, classes): a first column for the background, and no unused classes."""
+    background = np.zeros((len(confidence), 1), np.float32)
+    return np.concatenate([background, confidence[:, : classes - 1]], 1)
+
+
+def _typed(value: np.ndarray) -> np.ndarray:
+    """Core ML has no bytes to give: a map of labels comes in larger integers."""
+    return value.astype(np.float32 if value.dtype.kind == "f" else np.uint8)
 
 
 def _is_foreign(value: str) -> bool:
@@ -81,7 +148,8 @@ def _is_foreign(value: str) -> bool:
     Its "input" is pixels plus an offset, the scale being in the weights.
     """
     foreign = value in ("input", PROBABILITIES) or value.startswith((IMAGE, LABEL))
-    return foreign or value.endswith(UNCLAMPED)
+    raw = value in (RAW_CONFIDENCE, RAW_COORDINATES)
+    return foreign or raw or INSIDE in value or value.endswith(UNCLAMPED)
 
 
 def to_pixels(images: np.ndarray, contract: Preprocess) -> np.ndarray:

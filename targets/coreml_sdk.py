@@ -22,6 +22,10 @@ IMAGE = "image"
 LOGITS = "logits"
 PROBABILITIES = "probabilities"
 LABEL = "classLabel"
+LABELS = "labels"  # of a segmenter: a number for every pixel
+# Between the parts of a detector's pipeline, and what it gives; Vision looks for the latter two.
+RAW_CONFIDENCE, RAW_COORDINATES = "raw_confidence", "raw_coordinates"
+CONFIDENCE, COORDINATES = "confidence", "coordinates"
 
 OPTIONAL = ("executorch", "sklearn", "torchao")
 LOGGER = "coremltools"

@@ -37,7 +37,6 @@ from exporter.target import (
     ExportOptions,
     IosFormat,
     Runner,
-    TensorInfo,
     require,
 )
 from targets.coreml_sdk import coremltools, quiet
@@ -49,15 +48,6 @@ SUFFIX, PROGRAM_SUFFIX = ".mlpackage", ".coreml.pte"
 BEFORE_INT8 = (DeploymentTarget.IOS15, DeploymentTarget.IOS16)  # quantize came with iOS 17
 # Specification version -> the oldest iOS and macOS that read it.
 IOS_VERSIONS = {6: 15, 7: 16, 8: 17, 9: 18, 10: 26}
-# Names of what a feature may be besides images and arrays.
-FEATURES = {
-    "stringType": "string",
-    "int64Type": "int64",
-    "doubleType": "float64",
-    "dictionaryType": "dictionary of label to float64",
-    "sequenceType": "sequence",
-    "stateType": "state",
-}
 MACOS_VERSIONS = {6: 12, 7: 13, 8: 14, 9: 15, 10: 26}
 
 
@@ -105,11 +95,18 @@ def write(
         raise UnsupportedError(f"{path.name}: the name of this Core ML file must end in {suffix}")
     coremltools()
     from targets.coreml_package import write_package
+    from targets.coreml_pipeline import native_suppression
 
-    labels, notes = (None, ()) if program else class_labels(graph.spec)
+    if program and native_suppression(graph) is not None:
+        raise UnsupportedError(
+            "Core ML's own suppression of boxes follows a model, and a .pte holds one model only",
+            "pass --nms graph, or leave --format pte out",
+        )
+    labels, notes = _labels(graph.spec, program=program)
+    target = options.deployment_target
     with staged(path) as temporary:
         package = temporary.with_suffix(SUFFIX)
-        write_package(graph, precision, real, options.deployment_target, labels, package)
+        write_package(graph, precision, real, target, labels, package, pixels=not program)
         if program:
             from targets.coreml_pte import pack
 
@@ -126,7 +123,7 @@ def load(path: Path) -> Runner:
         from targets.coreml_runner import EvaluatorRunner
         from targets.mil.program import Program
 
-        return EvaluatorRunner(program=Program(package), contract=spec.preprocess)
+        return EvaluatorRunner(program=Program(package), spec=spec)
 
 
 def examine(path: Path, claim: Claim) -> Examination:
@@ -159,8 +156,8 @@ def _write_again(
 
     version = package.spec.specificationVersion
     target = DeploymentTarget(f"iOS{IOS_VERSIONS.get(version, '')}")
-    labels = None if program else class_labels(claim.graph.spec)[0]
-    write_package(claim.graph, claim.precision, real, target, labels, path)
+    labels, _ = _labels(claim.graph.spec, program=program)
+    write_package(claim.graph, claim.precision, real, target, labels, path, pixels=not program)
 
 
 def describe(path: Path) -> Contents:
@@ -168,23 +165,9 @@ def describe(path: Path) -> Contents:
     if path.name.endswith(PROGRAM_SUFFIX):
         return _describe_program(path)
     package = _read(path)
-    from targets.mil.lint import lint
-    from targets.mil.summary import declared_features, layers, particulars, requirement
+    from targets.coreml_contents import contents_of
 
-    inputs, outputs = declared_features(package)
-    kinds = Counter(o.type for o in package.operations if o.type != "const")
-    return Contents(
-        format=f"Core ML ML program, specification {package.spec.specificationVersion}",
-        size_bytes=size(path),
-        inputs=tuple(_feature(f) for f in inputs),
-        outputs=tuple(_feature(f) for f in outputs),
-        ops=dict(kinds.most_common()),
-        delegation=f"ML program, {requirement(package)}; compute units are chosen by the OS",
-        layers=tuple(layers(package)),
-        spec=_spec(package),
-        notes=particulars(package),
-        findings=lint(package),
-    )
+    return contents_of(package)
 
 
 def _describe_program(path: Path) -> Contents:
@@ -200,6 +183,12 @@ def _describe_program(path: Path) -> Contents:
         inputs=tuple(dataclasses.replace(i, note="normalized") for i in contents.inputs),
         delegation=f"1 delegate ({BACKEND_ID}), nothing outside; {contents.delegation}",
     )
+
+
+def _labels(spec: ModelSpec, *, program: bool) -> tuple[list[str] | None, tuple[str, ...]]:
+    """Of a Core ML classifier; a `.pte` and the models for other tasks are none."""
+    classifier = spec.detection is None and spec.segmentation is None and not program
+    return class_labels(spec) if classifier else (None, ())
 
 
 def class_labels(spec: ModelSpec) -> tuple[list[str], tuple[str, ...]]:
@@ -266,30 +255,8 @@ def _core_ml(path: Path, spec: ModelSpec) -> Runner:
     ct = coremltools()
     with quiet():
         model = ct.models.MLModel(str(path), compute_units=ct.ComputeUnit.CPU_ONLY)
-    return CoreMLRunner(model=model, contract=spec.preprocess)
+    return CoreMLRunner(model=model, spec=spec)
 
 
 def _spec(package: Package) -> ModelSpec | None:
-    return spec_from_text(package.spec.description.metadata.userDefined.get(METADATA_KEY))
-
-
-def _feature(feature: Any) -> TensorInfo:
-    from coremltools.proto import FeatureTypes_pb2 as types
-
-    kind, held = feature.type.WhichOneof("Type"), feature.type
-    if kind == "imageType":
-        image = held.imageType
-        color = _enum_name(types.ImageFeatureType.ColorSpace, image.colorSpace)
-        shape = (image.height, image.width, 3)
-        note = "image; the program normalizes it"
-        return TensorInfo(name=feature.name, shape=shape, dtype=f"uint8 {color}", note=note)
-    if kind == "multiArrayType":
-        array = held.multiArrayType
-        dtype = _enum_name(types.ArrayFeatureType.ArrayDataType, array.dataType).lower()
-        return TensorInfo(name=feature.name, shape=tuple(array.shape), dtype=dtype)
-    return TensorInfo(name=feature.name, shape=(), dtype=FEATURES.get(kind, kind))
-
-
-def _enum_name(kind: Any, number: int) -> str:
-    """A name of the file format, or the number that it does not know."""
-    return kind.Name(number) if number in kind.values() else f"type {number}"
+    return spec_from_text(package.metadata.get(METADATA_KEY))

@@ -1,7 +1,8 @@
 """LiteRT (TensorFlow Lite): a `.tflite` emitted from the graph, run and described from the file.
 
-litert_model.py walks the graph, litert_flatbuffer.py writes the container, litert_metadata.py what
-classifier APIs read, litert_reader.py checks a file and litert_runner.py runs it.
+litert_model.py walks the graph (litert_heads.py and litert_nms.py what follows the network),
+litert_flatbuffer.py writes the container, litert_metadata.py what generic APIs read.
+litert_reader.py checks a file, litert_delegation.py who computes it, litert_runner.py runs it.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from exporter.graph import QuantizedGraph
 from exporter.metadata import METADATA_KEY, spec_from_text
 from exporter.spec import Precision
 from exporter.target import Contents, ExportOptions, IoType, LayerInfo, Runner, TensorInfo, require
+from exporter.tasks import Task
+from targets.litert_delegation import delegate_nodes, told
 from targets.litert_model import build
 from targets.litert_reader import read
 from targets.litert_records import UNSIGNED, FlatModel
-from targets.litert_runner import LitertRunner, covers, delegate_nodes, open_interpreter
+from targets.litert_runner import LitertRunner, open_interpreter
 
 
 def check() -> None:
@@ -43,6 +46,8 @@ def emit(
 ) -> tuple[str, ...]:
     """Write the `.tflite` file; options.io and options.softmax choose what an app sees."""
     check_options(precision, options)
+    if options.softmax and graph.spec.task is not Task.CLASSIFICATION:
+        raise UnsupportedError(f"--softmax ends a classifier, not a model for {graph.spec.task}")
     if graph.quantized != (precision is Precision.INT8):
         raise UnsupportedError(f"a graph of {graph.precision} cannot become {precision} LiteRT")
     write_atomic(path, build(graph, precision, options))
@@ -53,8 +58,8 @@ def load(path: Path) -> Runner:
     """Open the file in LiteRT; raises TargetError unless one XNNPACK node takes all of it."""
     data, model = read(path)
     shapes = [model.tensors[i].shape for i in model.inputs.values()]
-    if len(shapes) != 1 or len(shapes[0]) != 4 or len(model.outputs) != 1:
-        raise ArtifactError(f"{path}: not an image model with one output (inputs {shapes})")
+    if len(shapes) != 1 or len(shapes[0]) != 4:
+        raise ArtifactError(f"{path}: not a model of one image (inputs {shapes})")
     return LitertRunner(data, model, path)
 
 
@@ -72,7 +77,7 @@ def describe(path: Path) -> Contents:
         inputs=tuple(_tensor_info(model, *end) for end in model.inputs.items()),
         outputs=tuple(_tensor_info(model, *end) for end in model.outputs.items()),
         ops=dict(kinds),
-        delegation=_delegation(data, model, path),
+        delegation=told(delegate_nodes(open_interpreter(data, path)), model),
         layers=tuple(_layers(model)),
         spec=spec_from_text(metadata),
         notes=tuple(notes),
@@ -80,10 +85,8 @@ def describe(path: Path) -> Contents:
 
 
 def _notes(graph: QuantizedGraph, options: ExportOptions) -> Iterator[str]:
+    yield from _mediapipe_notes(graph)
     q = graph.input.qparams
-    scale, bias = graph.spec.preprocess.affine()
-    if len({*scale}) > 1 or len({*bias}) > 1:
-        yield "MediaPipe's ImageClassifier refuses a normalization that differs per channel"
     if q is None or options.io is IoType.FLOAT32:
         return
     zero_point = q.zero_point + (UNSIGNED if options.io is IoType.UINT8 else 0)
@@ -91,6 +94,24 @@ def _notes(graph: QuantizedGraph, options: ExportOptions) -> Iterator[str]:
         f"the {options.io} input takes codes, not pixels: round(x / {q.scale:.9g}) + {zero_point} "
         "of the normalized x"
     )
+    others = [tensor.name for tensor in graph.outputs if tensor.qparams is None]
+    if others:
+        named = f"{' and '.join(others)} {'is' if len(others) == 1 else 'are'}"
+        yield f"{named} {np.dtype(graph.result_dtype(others[0]))} whatever the input"
+
+
+def _mediapipe_notes(graph: QuantizedGraph) -> Iterator[str]:
+    """What its task of the same name does not take."""
+    if graph.spec.task is Task.DETECTION:
+        yield "MediaPipe's ObjectDetector does not read these outputs"
+        return
+    reader = "ImageSegmenter" if graph.spec.task is Task.SEGMENTATION else "ImageClassifier"
+    if any(graph.result_dtype(tensor.name) is np.uint8 for tensor in graph.outputs):
+        yield f"MediaPipe's {reader} reads logits, not labels"
+        return
+    scale, bias = graph.spec.preprocess.affine()
+    if len({*scale}) > 1 or len({*bias}) > 1:
+        yield f"MediaPipe's {reader} refuses a normalization that differs per channel"
 
 
 def _tensor_info(model: FlatModel, name: str, place: int) -> TensorInfo:
@@ -99,13 +120,6 @@ def _tensor_info(model: FlatModel, name: str, place: int) -> TensorInfo:
     if record.scale.size:
         note = f"scale {record.scale[0]}, zero point {record.zero_point[0]}"
     return TensorInfo(name=name, shape=record.shape, dtype=str(record.dtype), note=note)
-
-
-def _delegation(data: bytes, model: FlatModel, path: Path) -> str:
-    pieces = delegate_nodes(open_interpreter(data, path))
-    if covers(pieces, model, list(model.outputs.values())):
-        return f"one XNNPACK node takes all {len(model.operators)} ops"
-    return f"XNNPACK takes {len(pieces)} pieces; built-in kernels run the rest"
 
 
 def _layers(model: FlatModel) -> Iterator[LayerInfo]:

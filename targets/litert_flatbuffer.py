@@ -11,13 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from targets.litert_records import FlatModel, FlatOperator, FlatTensor, dtypes, operator_kinds
+from targets.litert_records import (
+    FlatGraph,
+    FlatModel,
+    FlatOperator,
+    FlatTensor,
+    dtypes,
+    operator_kinds,
+)
 
 FILE_ID = b"TFL3"
 VERSION = 3
 ALIGNMENT = 16  # of buffers, by the schema's force_align
 LAST_OLD_CODE = 127  # `deprecated_builtin_code` is a byte
-SUBGRAPH = "main"
 SIGNATURE = "serving_default"
 
 
@@ -39,13 +45,14 @@ class _Writer:
         self.types = {dtype: code for code, dtype in dtypes().items()}
         self._shared: dict[tuple[str, bytes], int] = {}
         self.codes = {kind: code for code, kind in operator_kinds().items()}
-        kinds = dict.fromkeys((op.kind, op.version) for op in model.operators)
+        self.graphs: list[FlatGraph] = [model, *model.inner]
+        kinds = dict.fromkeys((op.kind, op.version) for g in self.graphs for op in g.operators)
         self.kinds = {kind: index for index, kind in enumerate(kinds)}
 
     def finish(self) -> bytes:
         """Every table, innermost first."""
         model, builder = self.model, self.builder
-        subgraph = self.offsets([self.subgraph()])
+        subgraphs = self.offsets([self.subgraph(graph) for graph in self.graphs])
         codes = self.offsets([self.operator_code(*kind) for kind in self.kinds])
         signatures = self.offsets([self.signature()])
         last = len(model.buffers)
@@ -60,7 +67,7 @@ class _Writer:
         schema.ModelStart(builder)
         schema.ModelAddVersion(builder, VERSION)
         schema.ModelAddOperatorCodes(builder, codes)
-        schema.ModelAddSubgraphs(builder, subgraph)
+        schema.ModelAddSubgraphs(builder, subgraphs)
         schema.ModelAddDescription(builder, description)
         schema.ModelAddBuffers(builder, buffers)
         schema.ModelAddMetadata(builder, metadata)
@@ -68,12 +75,12 @@ class _Writer:
         builder.Finish(schema.ModelEnd(builder), FILE_ID)
         return bytes(builder.Output())
 
-    def subgraph(self) -> int:
-        schema, builder, model = self.schema, self.builder, self.model
-        tensors = self.offsets([self.tensor(t) for t in model.tensors])
-        operators = self.offsets([self.operator(op) for op in model.operators])
-        inputs, outputs = self.ints(model.inputs.values()), self.ints(model.outputs.values())
-        name = builder.CreateString(SUBGRAPH)
+    def subgraph(self, graph: FlatGraph) -> int:
+        schema, builder = self.schema, self.builder
+        tensors = self.offsets([self.tensor(t) for t in graph.tensors])
+        operators = self.offsets([self.operator(op) for op in graph.operators])
+        inputs, outputs = self.ints(graph.inputs.values()), self.ints(graph.outputs.values())
+        name = builder.CreateString(graph.name)
         schema.SubGraphStart(builder)
         schema.SubGraphAddTensors(builder, tensors)
         schema.SubGraphAddInputs(builder, inputs)
@@ -108,14 +115,15 @@ class _Writer:
     def operator(self, op: FlatOperator) -> int:
         schema, builder = self.schema, self.builder
         inputs, outputs = self.ints(op.inputs), self.ints(op.outputs)
-        options = op.options.Pack(builder)
+        options = None if op.options is None else op.options.Pack(builder)
         table = type(op.options).__name__.removesuffix("T")
         schema.OperatorStart(builder)
         schema.OperatorAddOpcodeIndex(builder, self.kinds[op.kind, op.version])
         schema.OperatorAddInputs(builder, inputs)
         schema.OperatorAddOutputs(builder, outputs)
-        schema.OperatorAddBuiltinOptionsType(builder, getattr(schema.BuiltinOptions, table))
-        schema.OperatorAddBuiltinOptions(builder, options)
+        if options is not None:
+            schema.OperatorAddBuiltinOptionsType(builder, getattr(schema.BuiltinOptions, table))
+            schema.OperatorAddBuiltinOptions(builder, options)
         return int(schema.OperatorEnd(builder))
 
     def operator_code(self, kind: str, version: int) -> int:

@@ -1,8 +1,8 @@
 """A QuantizedGraph as a `.tflite` model: one pass, one builtin operation or two per operation.
 
-Tensors are (n, h, w, c) with n = 1 and called as in the graph; a name with a slash is ours alone
-("input/quantized", "<tensor>/padded", "<tensor>/weight"). Everything that is written here is taken
-by LiteRT's default XNNPACK delegate as one piece; litert_runner.py insists on that.
+litert_writer.py says how tensors lie in the file and what they are called. Everything that is
+written here is taken by LiteRT's default XNNPACK delegate as one piece, but for labels and
+non-maximum suppression, which follow it; litert_runner.py insists on that.
 
 int8   int8 activations, int8 weights with a scale per channel, int32 biases.
 fp16   float16 weights behind DEQUANTIZE, which the delegate folds when it loads; biases stay
@@ -10,8 +10,6 @@ fp16   float16 weights behind DEQUANTIZE, which the delegate folds when it loads
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 
@@ -26,6 +24,7 @@ from exporter.graph import (
     Linear,
     Op,
     Output,
+    Permute,
     Pool,
     QParams,
     QuantizedGraph,
@@ -39,10 +38,11 @@ from exporter.metadata import METADATA_KEY, metadata_text
 from exporter.spec import Precision
 from exporter.target import ExportOptions, IoType
 from targets.litert_flatbuffer import write
+from targets.litert_heads import HeadOp, add_head
 from targets.litert_metadata import METADATA_NAME, append_labels, tflite_metadata
-from targets.litert_records import DEQUANTIZE_HALF, FlatModel
+from targets.litert_records import DEPTHWISE_DILATED, DEQUANTIZE_HALF
+from targets.litert_writer import GraphWriter, nhwc
 
-DESCRIPTION = "mnv2-export"
 PROBABILITY = "probability"
 # TensorFlow's convention for quantized probabilities: 0 to 255/256.
 PROBABILITY_QPARAMS = QParams(scale=1 / 256, zero_point=-128)
@@ -53,26 +53,15 @@ def build(graph: QuantizedGraph, precision: Precision, options: ExportOptions) -
     writer = ModelWriter(graph, precision, options)
     for op in graph.ops:
         writer.add(op)
-    (output,) = writer.model.outputs
     writer.model.metadata = {
-        METADATA_NAME: tflite_metadata(graph.spec, output),
+        METADATA_NAME: tflite_metadata(graph.spec, tuple(writer.model.outputs)),
         METADATA_KEY: metadata_text(graph, precision).encode(),
     }
     return append_labels(write(writer.model), graph.spec)
 
 
-class ModelWriter:
-    """The model so far and where each tensor of the graph is in it."""
-
-    def __init__(self, graph: QuantizedGraph, precision: Precision, options: ExportOptions) -> None:
-        from ai_edge_litert import schema_py_generated as schema
-
-        self.schema: Any = schema
-        self.graph = graph
-        self.half = precision is Precision.FP16
-        self.options = options
-        self.model = FlatModel(description=DESCRIPTION)
-        self.places: dict[str, int] = {}
+class ModelWriter(GraphWriter):
+    """Appends operation after operation."""
 
     def add(self, op: Op) -> None:
         """Append what `op` becomes."""
@@ -81,19 +70,23 @@ class ModelWriter:
         elif isinstance(op, Linear):
             options = self.schema.FullyConnectedOptionsT()
             options.fusedActivationFunction = self.activation_function(op.clamp)
-            inputs = [self.places[op.input], *self.parameters(op, op.weight.values, 0)]
+            inputs = [self.source(op.input), *self.parameters(op, op.weight.values, 0)]
             self.model.operate("FULLY_CONNECTED", inputs, self.result(op), options)
         elif isinstance(op, Add):
             options = self.schema.AddOptionsT()
             options.potScaleInt16 = False
-            self.model.operate("ADD", [self.places[n] for n in op.inputs], self.result(op), options)
+            self.model.operate("ADD", [self.source(n) for n in op.inputs], self.result(op), options)
         elif isinstance(op, Pool):
             options = self.schema.ReducerOptionsT()
             options.keepDims = True
             axes = self.model.constant(f"{op.output}/axes", np.array([1, 2], np.int32))
-            self.model.operate("MEAN", [self.places[op.input], axes], self.result(op), options)
+            self.model.operate("MEAN", [self.source(op.input), axes], self.result(op), options)
         elif isinstance(op, Reshape):
             self.reshape(op)
+        elif isinstance(op, Permute):
+            self.permute(op)
+        elif isinstance(op, HeadOp):
+            add_head(self, op)
         elif isinstance(op, Input):
             self.input(op)
         elif isinstance(op, Output):
@@ -103,7 +96,7 @@ class ModelWriter:
 
     def input(self, op: Input) -> None:
         """The image as the app hands it over, then as the graph's first operation reads it."""
-        name, shape = op.output, _nhwc(self.graph.input.shape)
+        name, shape = op.output, nhwc(self.graph.input.shape)
         q, io = self.graph.input.qparams, self.options.io
         if q is None or io is IoType.INT8:
             image = place = self.result(op)
@@ -117,9 +110,9 @@ class ModelWriter:
         self.places[name] = place
 
     def output(self, op: Output) -> None:
-        """Logits or probabilities, in the element type that the app asked for."""
-        place, shape = self.places[op.input], self.graph.output.shape
-        q, io = self.graph.output.qparams, self.options.io
+        """A result; codes and probabilities in the element type that the app asked for."""
+        place, shape = self.source(op.input), self.shape(op.output)
+        q, io = self.graph.tensors[op.output].qparams, self.options.io
         if q is not None and (io is IoType.FLOAT32 or self.options.softmax):
             place = self.dequantize(place, self.model.tensor(op.output, shape, np.float32))
         elif q is not None and io is IoType.UINT8:
@@ -159,18 +152,20 @@ class ModelWriter:
         options.dilationHFactor, options.dilationWFactor = op.dilation
         options.fusedActivationFunction = self.activation_function(op.clamp)
         source, options.padding = self.padded(op)
-        self.model.operate(kind, [source, *parameters], self.result(op), options)
+        dilated = op.depthwise and op.dilation != (1, 1) and op.weight.scale is None
+        version = DEPTHWISE_DILATED if dilated else 0
+        self.model.operate(kind, [source, *parameters], self.result(op), options, version)
 
     def padded(self, op: Conv) -> tuple[int, int]:
         """The convolution's input and schema.Padding: SAME where that is exactly `op.padding`."""
-        place, padding = self.places[op.input], self.schema.Padding
+        place, padding = self.source(op.input), self.schema.Padding
         shape = self.graph.tensors[op.input].shape
         if not any(op.padding):
             return place, padding.VALID
         if op.padding == _same_padding(op, shape):
             return place, padding.SAME
         top, left, bottom, right = op.padding
-        n, height, width, channels = _nhwc(shape)
+        n, height, width, channels = nhwc(shape)
         wider = (n, height + top + bottom, width + left + right, channels)
         name = f"{op.output}/padded"
         dtype = self.model.tensors[place].dtype
@@ -182,30 +177,12 @@ class ModelWriter:
     def reshape(self, op: Reshape) -> None:
         """A change of shape that means the same in both memory orders."""
         source, shape = self.graph.tensors[op.input].shape, np.array(op.shape, np.int32)
-        if len(source) == 4 and source[2:] != (1, 1):
+        if len(shape) == 4 or (self.is_map(op.input) and source[2:] != (1, 1)):
             raise UnsupportedError(f"{op.output}: a reshaped map would mix (h, w, c) and (c, h, w)")
         options = self.schema.ReshapeOptionsT()
         options.newShape = shape
         inputs = [self.places[op.input], self.model.constant(f"{op.output}/shape", shape)]
         self.model.operate("RESHAPE", inputs, self.result(op), options)
-
-    def quantize(self, source: int, target: int) -> int:
-        """Float32 -> codes; returns `target`."""
-        return self.model.operate("QUANTIZE", [source], target, self.schema.QuantizeOptionsT())
-
-    def dequantize(self, source: int, target: int) -> int:
-        """Codes -> float32; returns `target`."""
-        return self.model.operate("DEQUANTIZE", [source], target, self.schema.DequantizeOptionsT())
-
-    def cast(self, source: int, target: int) -> int:
-        """Between int8 and uint8 codes of equal real values.
-
-        By way of float32, which returns the same codes: the delegate does not take QUANTIZE from
-        uint8 to int8 and would leave it to a slower kernel outside.
-        """
-        record = self.model.tensors[target]
-        real = self.model.tensor(f"{record.name}/float32", record.shape, np.float32)
-        return self.quantize(self.dequantize(source, real), target)
 
     def parameters(self, op: WeightedOp, weight: np.ndarray, axis: int) -> list[int]:
         """[weight, bias]; `axis` is that of the output channels."""
@@ -240,19 +217,6 @@ class ModelWriter:
         if clamp not in known:
             raise UnsupportedError(f"LiteRT has no activation that clamps to {clamp}")
         return int(known[clamp])
-
-    def result(self, op: Op) -> int:
-        """A new activation for what `op` writes, in the graph's own type."""
-        tensor = self.graph.tensors[op.output]
-        shape = _nhwc(tensor.shape) if len(tensor.shape) == 4 else tensor.shape
-        dtype = np.float32 if tensor.qparams is None else np.int8
-        self.places[op.output] = self.model.tensor(op.output, shape, dtype, tensor.qparams)
-        return self.places[op.output]
-
-
-def _nhwc(shape: Shape) -> Shape:
-    n, channels, height, width = shape
-    return n, height, width, channels
 
 
 def _same_padding(op: Conv, shape: Shape) -> tuple[int, int, int, int]:

@@ -19,6 +19,7 @@ from targets.litert_metadata import is_intact
 from targets.litert_records import (
     NO_SCALES,
     NO_ZERO_POINTS,
+    FlatGraph,
     FlatModel,
     FlatOperator,
     FlatTensor,
@@ -28,6 +29,7 @@ from targets.litert_records import (
 
 HEADER_BYTES = 8  # offset of the root table, then the file identifier
 MISSING = -1  # an optional input that is left out
+LOOP = "WHILE"
 SLOT_OUTPUTS = 8  # of SubGraph's field `outputs` in its table's directory
 
 
@@ -43,7 +45,7 @@ def read(path: Path) -> tuple[bytes, FlatModel]:
 
 
 def parse(data: bytes) -> FlatModel:
-    """Records of a file with one subgraph; raises ValueError."""
+    """Records of a file whose first subgraph is the model; raises ValueError."""
     from ai_edge_litert.schema_py_generated import ModelT
 
     if data[4:HEADER_BYTES] != FILE_ID:
@@ -76,38 +78,64 @@ def expose(data: bytes, outputs: Iterable[int]) -> bytes:
 
 
 def _model(tree: Any) -> FlatModel:
-    if len(tree.subgraphs) != 1:
-        raise ValueError(f"{len(tree.subgraphs)} subgraphs, expected one")
-    graph = tree.subgraphs[0]
+    if not tree.subgraphs:
+        raise ValueError("no subgraph")
     buffers = [_bytes(buffer.data) for buffer in tree.buffers]
-    types, kinds = dtypes(), operator_kinds()
     model = FlatModel(
         description=_text(tree.description),
-        tensors=[_tensor(t, types) for t in graph.tensors],
-        operators=[_operator(op, tree.operatorCodes, kinds) for op in graph.operators],
         buffers=buffers,
-        inputs=_ends(tree, graph, "inputs"),
-        outputs=_ends(tree, graph, "outputs"),
+        inputs=_ends(tree, tree.subgraphs[0], "inputs"),
+        outputs=_ends(tree, tree.subgraphs[0], "outputs"),
         metadata={_text(m.name): buffers[_index(m.buffer)] for m in tree.metadata or ()},
+        inner=[_inner(record, buffers) for record in tree.subgraphs[1:]],
     )
-    _check(model)
+    for made, record in zip([model, *model.inner], tree.subgraphs, strict=True):
+        _fill(made, record, tree)
+        _check(made)
     return model
 
 
-def _check(model: FlatModel) -> None:
-    if not model.inputs or not model.outputs:
+def _inner(record: Any, buffers: list[bytes]) -> FlatGraph:
+    """What a loop runs; it has no signature, so its inputs and outputs are numbered."""
+    return FlatGraph(
+        name=_text(record.name),
+        buffers=buffers,
+        inputs={str(i): place for i, place in enumerate(_indices(record.inputs))},
+        outputs={str(i): place for i, place in enumerate(_indices(record.outputs))},
+    )
+
+
+def _fill(graph: FlatGraph, record: Any, tree: Any) -> None:
+    types, kinds = dtypes(), operator_kinds()
+    graph.tensors = [_tensor(t, types) for t in record.tensors]
+    graph.operators = [_operator(op, tree.operatorCodes, kinds) for op in record.operators]
+    # A loop in what a loop runs could run itself without end.
+    count = len(tree.subgraphs) if isinstance(graph, FlatModel) else 0
+    for op, made in zip(record.operators, graph.operators, strict=True):
+        if made.kind == LOOP and not all(1 <= i < count for i in _runs(op)):
+            raise ValueError(f"{LOOP} runs subgraphs {_runs(op)} of {count}")
+
+
+def _runs(record: Any) -> list[int]:
+    """Indices of the subgraphs that a WHILE runs."""
+    options = record.builtinOptions
+    return [options.condSubgraphIndex, options.bodySubgraphIndex]
+
+
+def _check(graph: FlatGraph) -> None:
+    if not graph.inputs or not graph.outputs:
         raise ValueError("no input or no output")
-    for tensor in model.tensors:
-        data = model.buffers[_index(tensor.buffer)]
+    for tensor in graph.tensors:
+        data = graph.buffers[_index(tensor.buffer)]
         needed = int(np.prod(tensor.shape, dtype=np.int64)) * tensor.dtype.itemsize
         if min(tensor.shape, default=1) < 1 or (data and len(data) != needed):
             raise ValueError(f"tensor {tensor.name!r} has {len(data)} bytes for {tensor.shape}")
         if tensor.scale.size != tensor.zero_point.size:
             raise ValueError(f"tensor {tensor.name!r} has unequal quantization parameters")
-    used = [i for op in model.operators for i in (*op.inputs, *op.outputs) if i != MISSING]
-    for index in (*model.inputs.values(), *model.outputs.values(), *used):
-        if not 0 <= index < len(model.tensors):
-            raise ValueError(f"an operation names tensor {index} of {len(model.tensors)}")
+    used = [i for op in graph.operators for i in (*op.inputs, *op.outputs) if i != MISSING]
+    for index in (*graph.inputs.values(), *graph.outputs.values(), *used):
+        if not 0 <= index < len(graph.tensors):
+            raise ValueError(f"an operation names tensor {index} of {len(graph.tensors)}")
 
 
 def _ends(tree: Any, graph: Any, side: str) -> dict[str, int]:

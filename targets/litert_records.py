@@ -1,4 +1,4 @@
-"""What a `.tflite` file holds, as plain records: one subgraph and its signature.
+"""What a `.tflite` file holds, as plain records: its graph, its signature, and the graphs of loops.
 
 litert_model.py fills a FlatModel, litert_flatbuffer.py writes it, litert_reader.py reads it back.
 """
@@ -34,8 +34,14 @@ VERSIONS = {
     "QUANTIZE": (1, 1),
     "DEQUANTIZE": (1, 2),
     "SOFTMAX": (1, 2),
+    "RESIZE_BILINEAR": (3, 3),  # the first with half-pixel centers
+    "CONCATENATION": (1, 2),
+    "LOGISTIC": (1, 2),
+    "ARG_MAX": (1, 2),
 }
+OTHER_VERSION = 1  # of what is not listed; it is of float32 and int32 only
 DEQUANTIZE_HALF = 3  # the version of DEQUANTIZE that takes float16
+DEPTHWISE_DILATED = 2  # the version of DEPTHWISE_CONV_2D that dilates float32
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,7 +62,10 @@ class FlatTensor:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FlatOperator:
-    """`kind` as in schema.BuiltinOperator; `options` is its table, None when read back."""
+    """`kind` as in schema.BuiltinOperator; `options` is its table, if it has one.
+
+    It is None in what is read back.
+    """
 
     kind: str
     version: int
@@ -66,16 +75,15 @@ class FlatOperator:
 
 
 @dataclass(kw_only=True, eq=False)
-class FlatModel:
-    """Tensors, operations and constants in file order."""
+class FlatGraph:
+    """Tensors and operations in file order; the file's constants."""
 
-    description: str = ""
+    name: str = "main"
     tensors: list[FlatTensor] = field(default_factory=list)
     operators: list[FlatOperator] = field(default_factory=list)
-    buffers: list[bytes] = field(default_factory=lambda: [b""])
+    buffers: list[bytes] = field(default_factory=lambda: [b""])  # one list for all graphs
     inputs: dict[str, int] = field(default_factory=dict)  # the signature's name -> tensor
     outputs: dict[str, int] = field(default_factory=dict)
-    metadata: dict[str, bytes] = field(default_factory=dict)
 
     def tensor(self, name: str, shape: Shape, dtype: DTypeLike, q: QParams | None = None) -> int:
         """Append an activation; `q` is the int8 form of its parameters, whatever its dtype."""
@@ -111,22 +119,44 @@ class FlatModel:
         self, kind: str, inputs: Sequence[int], output: int, options: Any, version: int = 0
     ) -> int:
         """Append an operation, by default in the version of VERSIONS; returns `output`."""
-        integer = self.tensors[inputs[0]].dtype == np.int8
+        if not version and kind in VERSIONS:
+            version = VERSIONS[kind][self.tensors[inputs[0]].dtype == np.int8]
+        self.operate_many(kind, inputs, [output], options, version or OTHER_VERSION)
+        return output
+
+    def operate_many(
+        self, kind: str, inputs: Sequence[int], outputs: Sequence[int], options: Any, version: int
+    ) -> None:
+        """Append an operation that may have several results."""
         operator = FlatOperator(
             kind=kind,
-            version=version or VERSIONS[kind][integer],
+            version=version,
             inputs=tuple(inputs),
-            outputs=(output,),
+            outputs=tuple(outputs),
             options=options,
         )
         self.operators.append(operator)
-        return output
 
     def store(self, data: bytes) -> int:
         """Index of a buffer with these bytes; equal constants share one."""
         if data not in self.buffers:
             self.buffers.append(data)
         return self.buffers.index(data)
+
+
+@dataclass(kw_only=True, eq=False)
+class FlatModel(FlatGraph):
+    """The graph that the signature is of, and those that its loops run."""
+
+    description: str = ""
+    metadata: dict[str, bytes] = field(default_factory=dict)
+    inner: list[FlatGraph] = field(default_factory=list)
+
+    def add_inner(self, name: str) -> tuple[int, FlatGraph]:
+        """A new graph that shares the constants, and its index for the operation that runs it."""
+        graph = FlatGraph(name=name, buffers=self.buffers)
+        self.inner.append(graph)
+        return len(self.inner), graph
 
 
 def dtypes() -> dict[int, np.dtype[Any]]:

@@ -1,4 +1,7 @@
-"""A `.tflite` artifact running in LiteRT: one thread, one image at a time, one XNNPACK node."""
+"""A `.tflite` artifact running in LiteRT: one thread, one image at a time, one XNNPACK node.
+
+Maps, which lie as (n, h, w, c) in the file, come out as (n, c, h, w).
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from exporter.errors import ArtifactError, TargetError
+from exporter.target import one_result
+from targets.litert_delegation import covers, delegate_nodes
 from targets.litert_model import PROBABILITY
 from targets.litert_reader import expose
 from targets.litert_records import FlatModel, FlatTensor
 
-DELEGATE = "DELEGATE"  # the name of a node that a delegate has taken over
 LOGITS = "logits"
 INPUT = "input"
 
@@ -27,19 +31,24 @@ class LitertRunner:
         self._model = model
         self._path = path
         (self._input,) = model.inputs.values()
-        (self._output,) = model.outputs.values()
-        self._interpreter = self._open([self._output])
+        self._outputs = list(model.outputs.values())
+        self._interpreter = self._open(self._outputs)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Float32 (n, 3, r, r) -> float32 (n, classes), before the softmax if there is one."""
+        """The one result, such as float32 (n, classes), before the softmax if there is one."""
+        return one_result(self.results(images))
+
+    def results(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Float32 (n, 3, r, r) -> every output by the signature's name, codes as real values."""
         logits = _before_softmax(self._model)
-        if logits is None:
-            return self.outputs(images)
-        return self._run(self._interpreter_with_logits, [logits], images)[0]
+        if logits is not None:
+            return {LOGITS: self._run(self._interpreter_with_logits, [logits], images)[0]}
+        values = self._run(self._interpreter, self._outputs, images)
+        return dict(zip(self._model.outputs, values, strict=True))
 
     def outputs(self, images: np.ndarray) -> np.ndarray:
-        """What the artifact itself gives an app, as float32: logits, or probabilities."""
-        return self._run(self._interpreter, [self._output], images)[0]
+        """What an artifact with one output itself gives an app: logits, or probabilities."""
+        return self._run(self._interpreter, self._outputs, images)[0]
 
     def layers(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
         """Every tensor of the graph in execution order, (n, c, h, w)."""
@@ -48,13 +57,13 @@ class LitertRunner:
         first = self._model.tensors[self._input]
         seen = {INPUT: _quantize(images, first) if first.scale.size else images}
         seen.update(zip(places, values, strict=True))
-        return {**seen, LOGITS: self(images)}
+        return {**seen, **self.results(images)}
 
     @cached_property
     def _interpreter_with_logits(self) -> Any:
         """The same file with the softmax's input as an output too."""
         logits = _before_softmax(self._model)
-        return self._open([self._output, *([] if logits is None else [logits])])
+        return self._open([*self._outputs, *([] if logits is None else [logits])])
 
     @cached_property
     def _interpreter_with_layers(self) -> Any:
@@ -63,7 +72,7 @@ class LitertRunner:
 
     def _open(self, outputs: Sequence[int]) -> Any:
         data = self._data
-        if list(outputs) != [self._output]:
+        if list(outputs) != self._outputs:
             data = expose(data, outputs)
         interpreter = open_interpreter(data, self._path)
         pieces = delegate_nodes(interpreter)
@@ -107,21 +116,6 @@ def open_interpreter(data: bytes, path: Path) -> Any:
     return interpreter
 
 
-def delegate_nodes(interpreter: Any) -> list[dict[str, Any]]:
-    """The nodes that a delegate has taken over, each with its input and output tensors."""
-    nodes = interpreter._get_ops_details()  # the only view of the plan that Python has
-    return [node for node in nodes if node["op_name"] == DELEGATE]
-
-
-def covers(pieces: Sequence[Mapping[str, Any]], model: FlatModel, outputs: Sequence[int]) -> bool:
-    """Whether one delegate node reads the model's inputs and writes its outputs, all of them."""
-    if len(pieces) != 1:
-        return False
-    read = {int(i) for i in pieces[0]["inputs"] if not model.tensors[i].buffer}
-    written = {int(i) for i in pieces[0]["outputs"]}
-    return read == set(model.inputs.values()) and written == set(outputs)
-
-
 def _before_softmax(model: FlatModel) -> int | None:
     """The tensor of logits in a model that ends in probabilities."""
     for op in model.operators:
@@ -133,12 +127,13 @@ def _before_softmax(model: FlatModel) -> int | None:
 def _graph_tensors(model: FlatModel) -> dict[str, int]:
     """Activations by the graph's names; ours have a slash, but for the image's codes."""
     places = {}
+    results = {LOGITS, PROBABILITY, *model.outputs}
     written = (op.outputs[0] for op in model.operators)
     for place in written:
         name = model.tensors[place].name
         if name == f"{INPUT}/quantized":
             places[INPUT] = place
-        elif "/" not in name and name not in (LOGITS, PROBABILITY):
+        elif "/" not in name and name not in results:
             places[name] = place
     return places
 

@@ -1,6 +1,7 @@
 """ONNX for ONNX Runtime: emitted from the graph, run and described from the file.
 
-onnx_model.py writes the model and onnx_runner.py runs it.
+onnx_model.py writes the model and onnx_runner.py runs it. Detectors that suppress overlapping boxes
+inside take one picture at a time; all else takes any batch.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from exporter.errors import ArtifactError, UnsupportedError
 from exporter.files import write_atomic
-from exporter.graph import QuantizedGraph
+from exporter.graph import Nms, QuantizedGraph
 from exporter.metadata import METADATA_KEY, spec_from_text
 from exporter.spec import Precision
 from exporter.target import (
@@ -35,6 +36,10 @@ CPU_INFO = Path("/proc/cpuinfo")
 X86 = {"x86_64", "amd64", "i386", "i686"}
 VNNI = {"avx512_vnni", "avx_vnni"}
 INTEGER_KERNELS = {"QLinearConv", "QLinearAdd", "QLinearGlobalAveragePool", "QGemm"}
+NATIVE_NMS = (
+    "overlapping boxes are removed by NonMaxSuppression, the runtime's own: it divides where the "
+    "plain formula multiplies, so a pair within a rounding of the threshold may fall otherwise"
+)
 
 
 def check() -> None:
@@ -56,9 +61,16 @@ def emit(
     check_options(precision, options)
     if graph.quantized != (precision is Precision.INT8):
         raise UnsupportedError(f"a graph of {graph.precision} cannot become {precision} ONNX")
+    suppression = next((op for op in graph.ops if isinstance(op, Nms)), None)
+    if suppression is not None and options.batch != 1:
+        batch = "an open batch" if options.batch is None else f"a batch of {options.batch}"
+        raise UnsupportedError(
+            f"non-maximum suppression takes one picture at a time, not {batch}",
+            "leave --batch out, or choose --nms none",
+        )
     model = build(graph, precision, options.batch)
     write_atomic(path, model.SerializeToString(deterministic=True))
-    return ()
+    return (NATIVE_NMS,) if suppression is not None and suppression.native else ()
 
 
 def load(path: Path) -> Runner:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from exporter.errors import ArtifactError
-from targets.onnx_model import QUANTIZED, UNSIGNED
+from exporter.target import one_result
+from targets.onnx_writer import QUANTIZED, UNSIGNED
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -29,19 +30,23 @@ class OnnxRunner:
         self._input = model.graph.input[0]
         self._session = self._open(model)
 
+    def results(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
+        """Float32 (n, 3, r, r) -> every output by its name."""
+        return self._run(self._session, images)
+
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Float32 (n, 3, r, r) -> float32 (n, classes)."""
-        (logits,) = self._run(self._session, images).values()
-        return logits
+        """Float32 (n, 3, r, r) -> the one output, such as float32 (n, classes)."""
+        return one_result(self.results(images))
 
     def layers(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
         """Every tensor of the graph in execution order; uint8 codes come back as int8."""
         seen = {self._input.name: images}  # replaced by its codes in an int8 model
+        labels = _label_names(self._model)
         for name, value in self._run(self._session_with_layers, images).items():
             tensor = name.removesuffix(QUANTIZED)
             if "/" in tensor:
                 continue
-            if value.dtype == np.uint8:
+            if value.dtype == np.uint8 and tensor not in labels:
                 value = (value.astype(np.int16) - UNSIGNED).astype(np.int8)
             seen[tensor] = value
         return seen
@@ -105,3 +110,12 @@ class OnnxRunner:
             raise ArtifactError(
                 f"{self._path}: ONNX Runtime refuses it ({reason})", "export again"
             ) from None
+
+
+def _label_names(model: ModelProto) -> set[str]:
+    """Tensors whose bytes are classes, not codes: what an ArgMax leads to."""
+    names: set[str] = set()
+    for node in model.graph.node:
+        if node.op_type == "ArgMax" or names.intersection(node.input):
+            names.update(node.output)
+    return names

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
@@ -15,34 +14,42 @@ from typing import Any
 
 from exporter.errors import ArtifactError, ExportError
 from exporter.graph import QuantizedGraph, Shape
+from exporter.outputs import Outputs
+from exporter.tasks import Task
 from targets.executorch_sdk import quiet
 
 BACKEND_ID = "XnnpackBackend"
-BUFFER_ALIGNMENT = 16
+NAMES_METHOD = "get_output_names"
 RUNTIME_SLACK = 64  # bytes that ExecuTorch's memory planner adds to an arena for XNNPACK
 FILE_MAGIC = b"ET"
 HEADER_MAGIC = b"eh00"
 FLATC_SECONDS = 60
 HEADER_AT = 8  # after the flatbuffer's root offset and file identifier
-PYTREE_IN = (
-    '[1, {"type": "builtins.tuple", "context": "null", "children_spec": [{"type": '
-    '"builtins.tuple", "context": "null", "children_spec": [{"type": null, "context": null, '
-    '"children_spec": []}]}, {"type": "builtins.dict", "context": "[]", "children_spec": []}]}]'
-)
-PYTREE_OUT = '[1, {"type": null, "context": null, "children_spec": []}]'
 
 
 def write_program(graph: QuantizedGraph, *, fold_pads: bool = True) -> bytes:
-    """The `.pte` of a graph: one method "forward", one XNNPACK delegate, nothing outside it.
+    """The `.pte` of a graph: a method "forward" that calls one XNNPACK delegate.
 
+    Nothing lies outside of it but an argmax or non-maximum suppression, if the graph ends in one.
     `fold_pads=False` keeps uneven padding as an operation of its own, as the stock lowering does.
     """
     with quiet():
+        from targets.pte_heads import check_outside, forward
         from targets.xnnpack import XnnpackWriter
 
-        payload, constants = XnnpackWriter(graph, fold_pads=fold_pads).write()
+        check_outside(graph)
+        writer = XnnpackWriter(graph, fold_pads=fold_pads)
+        payload, constants = writer.write()
         delegate = Delegate(backend=BACKEND_ID, payload=payload, slack=RUNTIME_SLACK)
-        return serialize(one_call(delegate, graph.input.shape, graph.output.shape), constants)
+        plan = forward(graph, delegate, writer.results)
+        return serialize(program_of(plan, stated_names(graph), payload), constants)
+
+
+def stated_names(graph: QuantizedGraph) -> tuple[str, ...]:
+    """The results' names that a program carries; of a classifier's one result it carries none."""
+    if graph.spec.task is Task.CLASSIFICATION:
+        return ()
+    return tuple(tensor.name for tensor in graph.outputs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,21 +62,66 @@ class Delegate:
     slack: int = 0  # bytes that ExecuTorch's memory planner adds to the arena
 
 
-def one_call(delegate: Delegate, image: Shape, result: Shape) -> Any:
-    """The record of a program that calls one delegate: a float32 tensor in, another out."""
-    with quiet():
-        from executorch.exir import schema
+def one_call(
+    delegate: Delegate,
+    image: Shape,
+    *results: Shape,
+    names: Sequence[str] = (),
+    whole: Sequence[bool] | None = None,
+) -> Any:
+    """The record of a program that calls one delegate: a float32 tensor in, float32 tensors out.
 
-        return schema.Program(
-            version=0,
-            execution_plan=[_plan(schema, delegate, image, result)],
-            constant_buffer=[schema.Buffer(b"")],
-            backend_delegate_data=[schema.BackendDelegateInlineData(delegate.payload)],
-            segments=[],
-            constant_segment=schema.SubsegmentOffsets(0, []),
-            mutable_data_segments=None,
-            named_data=[],
-        )
+    `names` are those of the results, for programs that state them; `whole` results are int32.
+    """
+    with quiet():
+        from executorch.exir.scalar_type import ScalarType
+
+        from targets.pte_plan import Plan
+
+        plan = Plan()
+        kinds = [ScalarType.INT if w else ScalarType.FLOAT for w in whole or [False] * len(results)]
+        source = plan.tensor(image)
+        targets = [plan.tensor(shape, kind) for shape, kind in zip(results, kinds, strict=True)]
+        plan.delegate(delegate, [source, *targets])
+        return program_of(plan.finish([source], targets), names, delegate.payload)
+
+
+def program_of(plan: Any, names: Sequence[str], payload: bytes | None = None) -> Any:
+    """The record of a program with one method, the names of what it gives, and a delegate's data.
+
+    Names are a constant method, which every language of the runtime can call.
+    """
+    from executorch.exir import schema
+
+    from targets.pte_plan import constant_method
+
+    data = [] if payload is None else [schema.BackendDelegateInlineData(payload)]
+    return schema.Program(
+        version=0,
+        execution_plan=[plan, constant_method(NAMES_METHOD, names)] if names else [plan],
+        constant_buffer=[schema.Buffer(b"")],
+        backend_delegate_data=data,
+        segments=[],
+        constant_segment=schema.SubsegmentOffsets(0, []),
+        mutable_data_segments=None,
+        named_data=[],
+    )
+
+
+def result_names(program: Any) -> tuple[str, ...]:
+    """The names of what "forward" returns, as the program states them; classifiers state none."""
+    for plan in program.execution_plan:
+        if plan.name == NAMES_METHOD:
+            return tuple(plan.values[i].val.string_val for i in plan.outputs)
+    count = len(program.execution_plan[0].outputs)
+    return (str(Outputs.LOGITS),) if count == 1 else tuple(f"output {i}" for i in range(count))
+
+
+def kernel_calls(plan: Any) -> list[str]:
+    """The kernels that a method calls outside of its delegates, in order."""
+    operators = [f"{o.name}.{o.overload}" if o.overload else o.name for o in plan.operators]
+    steps = [i.instr_args for chain in plan.chains for i in chain.instructions]
+    return [operators[step.op_index] for step in steps if hasattr(step, "op_index")]
 
 
 def serialize(program: Any, constants: Any = None) -> bytes:
@@ -79,47 +131,6 @@ def serialize(program: Any, constants: Any = None) -> bytes:
 
         file = PTEFile(program=program, mutable_data=None, named_data=constants)
         return bytes(serialize_pte_binary(file, extract_delegate_segments=True))
-
-
-def _plan(schema: Any, delegate: Delegate, image: Shape, result: Shape) -> Any:
-    reference = schema.BackendDelegateDataReference(schema.DataLocation.INLINE, 0)
-    specs = [schema.CompileSpec(key, value) for key, value in delegate.compile_specs]
-    call = schema.Instruction(schema.DelegateCall(0, [0, 1]))
-    return schema.ExecutionPlan(
-        name="forward",
-        container_meta_type=schema.ContainerMetadata(PYTREE_IN, PYTREE_OUT),
-        values=[_float_tensor(schema, image, 0), _float_tensor(schema, result, _arena(image))],
-        inputs=[0],
-        outputs=[1],
-        chains=[schema.Chain([], [], [call], None)],
-        operators=[],
-        delegates=[schema.BackendDelegate(delegate.backend, reference, specs)],
-        non_const_buffer_sizes=[0, _arena(image) + _arena(result) + delegate.slack],
-    )
-
-
-def _float_tensor(schema: Any, shape: Shape, offset: int) -> Any:
-    from executorch.exir.scalar_type import ScalarType
-
-    return schema.EValue(
-        schema.Tensor(
-            ScalarType.FLOAT,
-            0,
-            list(shape),
-            list(range(len(shape))),
-            False,
-            0,
-            0,
-            schema.AllocationDetails(1, offset, 0),
-            schema.TensorShapeDynamism.STATIC,
-        )
-    )
-
-
-def _arena(shape: Shape) -> int:
-    """Bytes of a planned float32 tensor."""
-    size = 4 * math.prod(shape)
-    return -(-size // BUFFER_ALIGNMENT) * BUFFER_ALIGNMENT
 
 
 def read_bytes(path: Path) -> bytes:

@@ -3,6 +3,7 @@
 What is traced is a function, not a module: its weights become constants of the program, so the
 archive is frozen from the start (`torch.jit.freeze` would only widen int8 weights to float), and
 its one class has a fixed name, whatever else this process traced before. The batch stays open.
+One result is returned as a tensor, several as a tuple in the order that `outputs.json` tells.
 
 An int8 graph becomes integer arithmetic carried in floats: int8 weights on disk, and the golden's
 rounding steps, so the logits equal the golden's bit for bit. It is there to check a model, and for
@@ -15,13 +16,13 @@ They are taken out again: equal models are equal bytes.
 from __future__ import annotations
 
 import io
+import json
 import warnings
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,19 @@ from exporter.errors import ArtifactError, UnsupportedError
 from exporter.files import size, write_atomic
 from exporter.graph import QuantizedGraph
 from exporter.metadata import LABELS_FILE, METADATA_KEY, labels_text, metadata_text, spec_from_text
-from exporter.spec import Precision
-from exporter.target import Contents, ExportOptions, LayerInfo, Runner, TensorInfo, require
+from exporter.spec import ModelSpec, Precision
+from exporter.target import (
+    Contents,
+    ExportOptions,
+    LayerInfo,
+    Runner,
+    TensorInfo,
+    require,
+)
+from targets.torchscript_runner import TorchScriptRunner
 
 METADATA_FILE = f"{METADATA_KEY}.json"
+OUTPUTS_FILE = "outputs.json"  # in their order; a classifier has none: its logits say it all
 LITE_SUFFIX = ".ptl"
 EXTRA_FOLDER = "extra/"  # where torch.jit.load looks for extra files
 DEBUG_SUFFIX = ".debug_pkl"  # maps the program to source files; optional when read
@@ -64,6 +74,10 @@ def emit(
     """Write the `.pt` and, beside it under the same stem, the `.ptl`."""
     check_options(precision, options)
     extra = {METADATA_FILE: metadata_text(graph, precision), LABELS_FILE: labels_text(graph.spec)}
+    outputs = _outputs(graph)
+    if outputs != (_logits(graph.spec),):
+        records = [{"name": o.name, "shape": o.shape, "dtype": o.dtype} for o in outputs]
+        extra[OUTPUTS_FILE] = json.dumps(records)
     program = _canonical(_trace(graph), extra)
     lite = _lite_archive(program)
     if lite is not None:
@@ -74,22 +88,19 @@ def emit(
 
 def load(path: Path) -> Runner:
     """Open a `.pt` in the TorchScript interpreter, a `.ptl` in the lite interpreter."""
-    module, _ = _open(path)
+    module, _, outputs = _open(path)
     if path.suffix == LITE_SUFFIX:
         from torch.jit.mobile import _load_for_lite_interpreter
 
         with _damage_is_an_artifact_error(path), _quiet():
             module = _load_for_lite_interpreter(str(path))  # type: ignore[no-untyped-call]
-    return _Runner(module=module)
+    return TorchScriptRunner(module=module, names=tuple(output.name for output in outputs))
 
 
 def describe(path: Path) -> Contents:
     """The program inside a `.pt` or `.ptl`, without running it."""
-    module, metadata = _open(path)
-    spec = spec_from_text(metadata)
-    if spec is None:
-        raise ArtifactError(f"{path}: its {METADATA_FILE} is not readable", "export it again")
-    nodes = list(module.inlined_graph.nodes())
+    module, spec, outputs = _open(path)
+    nodes = list(_nodes(module.inlined_graph))
     kinds = Counter(n.kind().split("::")[1] for n in nodes if not n.kind().startswith("prim::"))
     interpreter = "lite interpreter" if path.suffix == LITE_SUFFIX else "TorchScript interpreter"
     image = (spec.resolution, spec.resolution)
@@ -99,7 +110,7 @@ def describe(path: Path) -> Contents:
         inputs=(
             TensorInfo(name="images", shape=("n", 3, *image), dtype="float32", note="normalized"),
         ),
-        outputs=(TensorInfo(name="logits", shape=("n", spec.classes), dtype="float32"),),
+        outputs=outputs,
         ops=dict(kinds.most_common()),
         delegation=f"{interpreter} on ATen's CPU kernels; nothing is delegated",
         layers=tuple(_layers(nodes)),
@@ -107,21 +118,21 @@ def describe(path: Path) -> Contents:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Runner:
-    module: Callable[..., Any]
+def _outputs(graph: QuantizedGraph) -> tuple[TensorInfo, ...]:
+    """The results in the order of the program's; the first dimension is open."""
+    return tuple(
+        TensorInfo(
+            name=tensor.name,
+            shape=("n", *tensor.shape[1:]),
+            dtype=np.dtype(graph.result_dtype(tensor.name)).name,
+        )
+        for tensor in graph.outputs
+    )
 
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        import torch
 
-        with torch.inference_mode():
-            logits = self.module(torch.from_numpy(np.ascontiguousarray(images)))
-        return np.asarray(logits.numpy())
-
-    def layers(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
-        """Empty: TorchScript shows nothing but its results."""
-        del images
-        return {}
+def _logits(spec: ModelSpec) -> TensorInfo:
+    """A classifier's one result."""
+    return TensorInfo(name="logits", shape=("n", spec.classes), dtype="float32")
 
 
 def _trace(graph: QuantizedGraph) -> bytes:
@@ -137,6 +148,8 @@ def _trace(graph: QuantizedGraph) -> bytes:
     with _quiet(), torch.no_grad(), pinned:
         jit: Any = torch.jit
         function = jit.trace(network(graph), example, check_trace=False)
+        sdk: Any = torch._C
+        sdk._jit_pass_inline(function.graph)  # a scripted part would tell our module's name
         archive: bytes = function.save_to_buffer()
     return archive
 
@@ -183,21 +196,48 @@ def _notes(precision: Precision, path: Path, lite: bool) -> Iterator[str]:
         yield "no .ptl: this torch cannot write for the lite interpreter"
 
 
-def _open(path: Path) -> tuple[Any, str]:
-    """The module and its metadata text; `torch.jit.load` runs no pickled Python."""
+def _open(path: Path) -> tuple[Any, ModelSpec, tuple[TensorInfo, ...]]:
+    """The module, its spec and its results; `torch.jit.load` runs no pickled Python."""
     import torch
 
-    extra: dict[str, Any] = {METADATA_FILE: ""}
+    extra: dict[str, Any] = {METADATA_FILE: "", OUTPUTS_FILE: ""}
     with _damage_is_an_artifact_error(path), _quiet():
         with zipfile.ZipFile(path) as archive:  # torch does not look at checksums
             if (bad := archive.testzip()) is not None:
                 raise ValueError(f"checksum of {bad}")
         jit: Any = torch.jit
         module = jit.load(path, map_location="cpu", _extra_files=extra)
-    text = extra[METADATA_FILE]
-    if not text:
+    metadata, outputs = (
+        text.decode(errors="replace") if isinstance(text, bytes) else text
+        for text in extra.values()
+    )
+    if not metadata:
         raise ArtifactError(f"{path}: TorchScript, but not written by this tool")
-    return module, text.decode(errors="replace") if isinstance(text, bytes) else text
+    spec = spec_from_text(metadata)
+    if spec is None:
+        raise ArtifactError(f"{path}: its {METADATA_FILE} is not readable", "export it again")
+    return module, spec, _recorded(path, outputs) if outputs else (_logits(spec),)
+
+
+def _recorded(path: Path, text: str) -> tuple[TensorInfo, ...]:
+    """What `emit` wrote about the results."""
+    try:
+        return tuple(
+            TensorInfo(name=r["name"], shape=tuple(r["shape"]), dtype=r["dtype"])
+            for r in json.loads(text)
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(
+            f"{path}: its {OUTPUTS_FILE} is not readable ({error})", "export it again"
+        ) from None
+
+
+def _nodes(block: Any) -> Iterator[Any]:
+    """Every node, those inside loops and branches too."""
+    for node in block.nodes():
+        yield node
+        for inner in node.blocks():
+            yield from _nodes(inner)
 
 
 def _layers(nodes: list[Any]) -> Iterator[LayerInfo]:

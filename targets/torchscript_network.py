@@ -4,6 +4,9 @@ Weights are captured tensors, so a trace holds them as constants; int8 weights s
 widened by the program. The integer rules are the golden's (exporter/golden.py cites XNNPACK for
 them), each rounding step in the same float32 arithmetic; only sums are carried in wider types.
 They hold while torch multiplies float32 as float32, which is its default on CPUs.
+
+torchscript_heads.py has what follows the layers of detectors and segmenters, torchscript_nms.py
+suppresses overlapping boxes.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from exporter.graph import (
     Add,
     Clamp,
     Conv,
+    Dequantize,
     Input,
     Linear,
     Op,
@@ -34,30 +38,30 @@ from exporter.graph import (
     Reshape,
     WeightedOp,
     accumulator_scale,
-    no_rule,
 )
+from targets.torchscript_heads import Step, dequantize, float_head, integer_head, quantize, saturate
 
 f32 = np.float32
 EXACT_FLOAT32 = 2**24  # up to here every integer is a float32, in whatever order it was summed
 SUMS = "_sums"  # names what a layer computes before it is clamped or rescaled
 ADD_SHIFT = 20  # XNNPACK scales the larger operand's multiplier to [2^20, 2^21)
 
-Step = Callable[..., torch.Tensor]
+Results = torch.Tensor | tuple[torch.Tensor, ...]
 
 
-def network(graph: QuantizedGraph) -> Callable[[torch.Tensor], torch.Tensor]:
-    """A function (n, 3, r, r) -> (n, classes) for any n; float32 in, logits out."""
-    make = _integer_step if graph.quantized else _float_step
-    steps = [(op, make(graph, op)) for op in graph.ops]
+def network(graph: QuantizedGraph) -> Callable[[torch.Tensor], Results]:
+    """A function of (n, 3, r, r) images for any n: its one result, or a tuple in their order."""
+    steps = [(op, _step(graph, op)) for op in graph.ops]
 
-    def forward(images: torch.Tensor) -> torch.Tensor:
+    def forward(images: torch.Tensor) -> Results:
         values: dict[str, torch.Tensor] = {}
         for op, step in steps:
             inputs = [values[name] for name in op.inputs] or [images]
             values[op.output] = step(*inputs)
             if not isinstance(op, Input | Output):
                 _name_value(values[op.output], op.output)
-        return values[graph.output.name]
+        results = tuple(values[tensor.name] for tensor in graph.outputs)
+        return results if len(results) > 1 else results[0]
 
     return forward
 
@@ -74,8 +78,17 @@ def _name_value(value: torch.Tensor, name: str) -> None:
         tracer._get_value_trace(value).setDebugName(name.replace(".", "_"))
 
 
-def _float_step(graph: QuantizedGraph, op: Op) -> Step:
-    del graph
+def _step(graph: QuantizedGraph, op: Op) -> Step:
+    """Codes where the graph has any, real values elsewhere."""
+    source = graph.tensors[op.inputs[0]].qparams if op.inputs else None
+    if isinstance(op, Dequantize | Output) and source is not None:
+        return dequantize(source)
+    if graph.tensors[op.output].qparams is None:
+        return _float_step(op)
+    return _integer_step(graph, op)
+
+
+def _float_step(op: Op) -> Step:
     if isinstance(op, Conv | Linear):
         layer = _layer(op, torch.from_numpy(op.weight.dequantized()), torch.from_numpy(op.bias))
         return lambda x: _clamp(layer(x), op.clamp)
@@ -87,14 +100,14 @@ def _float_step(graph: QuantizedGraph, op: Op) -> Step:
         return _reshape(op)
     if isinstance(op, Input | Output):
         return _same
-    raise no_rule(op, "the torchscript target")
+    return float_head(op)
 
 
 def _integer_step(graph: QuantizedGraph, op: Op) -> Step:
-    """Int8 codes held in float32 go in and come out; the Output's are real values."""
+    """Int8 codes held in float32 go in and come out."""
     target = graph.qparams(op.output)
     if isinstance(op, Input):
-        return _quantize(target)
+        return quantize(target)
     if isinstance(op, Conv | Linear):
         return _integer_layer(graph, op)
     if isinstance(op, Add):
@@ -104,18 +117,7 @@ def _integer_step(graph: QuantizedGraph, op: Op) -> Step:
         return _integer_pool(height * width, graph.qparams(op.input), target)
     if isinstance(op, Reshape):
         return _reshape(op)
-    if isinstance(op, Output):
-        return _dequantize(target)
-    raise no_rule(op, "the torchscript target")
-
-
-def _quantize(q: QParams) -> Step:
-    inverse = float(f32(1.0) / f32(q.scale))
-    return lambda x: _saturate(torch.round(x * inverse) + q.zero_point)
-
-
-def _dequantize(q: QParams) -> Step:
-    return lambda codes: (codes - q.zero_point) * q.scale
+    return integer_head(graph, op)
 
 
 def _integer_layer(graph: QuantizedGraph, op: WeightedOp) -> Step:
@@ -153,7 +155,7 @@ def _integer_add(a: QParams, b: QParams, target: QParams) -> Step:
 
     def step(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         sums = x.to(torch.int32) * ma + y.to(torch.int32) * mb + bias
-        return _saturate(((sums >> shift) + target.zero_point).to(torch.float32))
+        return saturate(((sums >> shift) + target.zero_point).to(torch.float32))
 
     return step
 
@@ -164,7 +166,7 @@ def _integer_pool(count: int, source: QParams, target: QParams) -> Step:
     offset = float(f32(f32(target.zero_point) - f32(f32(count * source.zero_point) * m)))
     if count * -QMIN >= EXACT_FLOAT32:
         raise UnsupportedError(f"a pool over {count} values does not sum exactly in float32")
-    return lambda x: _saturate(torch.round(x.sum((2, 3), keepdim=True) * float(m) + offset))
+    return lambda x: saturate(torch.round(x.sum((2, 3), keepdim=True) * float(m) + offset))
 
 
 def _layer(
@@ -206,10 +208,6 @@ def _clamp(x: torch.Tensor, clamp: Clamp | None) -> torch.Tensor:
 
 def _reshape(op: Reshape) -> Step:
     return lambda x: x.reshape(-1, *op.shape[1:])
-
-
-def _saturate(codes: torch.Tensor) -> torch.Tensor:
-    return torch.clamp(codes, QMIN, QMAX)
 
 
 def _same(x: torch.Tensor) -> torch.Tensor:

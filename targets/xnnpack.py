@@ -11,91 +11,98 @@ the bytes:
 - constants are named by the SHA-256 of their bytes, scales with the prefix "scale_";
 - a node's debug handle is the 1-based position of its call in the traced program (`Handles`).
 
-xnnpack_records.py appends the records; this module decides which and in what order.
+xnnpack_records.py appends the records, xnnpack_walk.py keeps values and layouts, xnnpack_heads.py
+has the operations of detectors and segmenters; this module decides which records there are and in
+what order.
 """
 
 from __future__ import annotations
-
-from collections import Counter
 
 from executorch.backends.xnnpack.serialization import xnnpack_graph_schema as schema
 from executorch.exir._serialize._named_data_store import NamedDataStoreOutput
 
 from exporter.graph import (
     Add,
+    ArgMax,
+    Concat,
     Conv,
+    DecodeBoxes,
+    Dequantize,
     Input,
     Linear,
+    Nms,
+    Op,
     Output,
+    Permute,
     Pool,
     QuantizedGraph,
     Reshape,
-    Tensor,
+    Resize,
+    Sigmoid,
     WeightedOp,
     accumulator_scale,
     no_rule,
 )
-from targets.xnnpack_records import TO_NCHW, TO_NHWC, Records, Value
+from targets import xnnpack_heads as heads
+from targets.xnnpack_records import FLAG_INPUT, TO_NCHW, Value
+from targets.xnnpack_walk import Walk
 
-NO_HANDLE = 65535  # layout transposes belong to no node of the traced program
-FLAG_INPUT, FLAG_OUTPUT, FLAG_KEEP_DIMS = 1, 2, 64
+FLAG_KEEP_DIMS = 64
 DEPTHWISE_CHANNEL_AXIS = 3
 
 
-class Handles:
-    """Positions of calls in the program that torch.export would trace from the graph.
-
-    Each operation counts one call, a clamp one more; in an int8 graph a weight adds its
-    dequantize before the operation, and every written tensor a quantize and one dequantize per
-    reader after it.
-    """
-
-    def __init__(self, graph: QuantizedGraph) -> None:
-        self.count = 0
-        self.quantized = graph.quantized
-        self.readers = Counter(name for op in graph.ops for name in op.inputs)
-
-    def call(self) -> int:
-        """The handle of the next call."""
-        self.count += 1
-        return self.count
-
-    def written(self, name: str) -> None:
-        """Count the quantize and dequantize calls that follow a tensor."""
-        if self.quantized:
-            self.count += 1 + self.readers[name]
-
-
-class XnnpackWriter:
+class XnnpackWriter(Walk):
     """Collects the records of one delegate while walking a graph."""
 
     def __init__(self, graph: QuantizedGraph, *, fold_pads: bool = True) -> None:
-        self.graph = graph
+        super().__init__(graph)
         self.fold_pads = fold_pads
-        self.handles = Handles(graph)
-        self.records = Records()
-        self.values: dict[str, Value] = {}
 
     def write(self) -> tuple[bytes, NamedDataStoreOutput]:
         """The payload and the constants that it refers to by name."""
         for op in self.graph.ops:
-            if isinstance(op, Input):
-                self.input(op)
-            elif isinstance(op, Conv):
-                self.conv(op)
-            elif isinstance(op, Linear):
-                self.linear(op)
-            elif isinstance(op, Add):
-                self.add(op)
-            elif isinstance(op, Pool):
-                self.pool(op)
-            elif isinstance(op, Reshape):
-                self.reshape(op)
-            elif isinstance(op, Output):
-                self.output(op)
-            else:
-                raise no_rule(op, "the android target")
+            self.write_op(op)
         return self.records.serialize()
+
+    def write_op(self, op: Op) -> None:
+        """Append one operation's records."""
+        if isinstance(op, Input):
+            self.input(op)
+        elif isinstance(op, Conv):
+            self.conv(op)
+        elif isinstance(op, Linear):
+            self.linear(op)
+        elif isinstance(op, Add):
+            self.add(op)
+        elif isinstance(op, Pool):
+            self.pool(op)
+        elif isinstance(op, Reshape):
+            self.reshape(op)
+        elif isinstance(op, Output):
+            self.output(op)
+        else:
+            self.write_head_op(op)
+
+    def write_head_op(self, op: Op) -> None:
+        """Append the records of what only detectors and segmenters have."""
+        if isinstance(op, Permute):
+            heads.permute(self, op)
+        elif isinstance(op, Concat):
+            heads.concat(self, op)
+        elif isinstance(op, Resize):
+            heads.resize(self, op)
+        elif isinstance(op, Sigmoid):
+            heads.sigmoid(self, op)
+        elif isinstance(op, Dequantize):
+            heads.dequantize(self, op)
+        elif isinstance(op, DecodeBoxes):
+            heads.decode_boxes(self, op)
+        elif isinstance(op, ArgMax):
+            heads.hand_pixels(self, op)
+        elif isinstance(op, Nms):
+            heads.hand_scores(self, op)
+        else:
+            raise no_rule(op, "the android target")
 
     # ---- operations -------------------------------------------------------------------------
 
@@ -148,7 +155,7 @@ class XnnpackWriter:
         source = self.records.use(self.values[op.input])
         filter_id = self.records.constant(op.weight.values, op.weight.scale, 0)
         bias_id = self.bias(op)
-        target = self.new(self.graph.tensors[op.output], nhwc=False, output=self.is_result(op))
+        target = self.new(self.graph.tensors[op.output], nhwc=False)
         record = schema.XNNFullyConnected(source, filter_id, bias_id, target.id, 0)
         self.records.node(record, handle, op.clamp)
         self.handles.written(op.output)
@@ -185,14 +192,22 @@ class XnnpackWriter:
         self.handles.written(op.output)
 
     def output(self, op: Output) -> None:
-        """An int8 graph converts the result to float; a float graph has written it already."""
-        if not self.graph.quantized:
+        """Codes are converted to float on the way out; float results mostly are out already."""
+        given = self.result(op.input)
+        if given is None:
+            return  # made outside of the delegate
+        x = self.values[op.input]
+        if x.is_result:
             return
-        source = self.records.use(self.values[op.input])
-        tensor = Tensor(name=op.output, shape=self.graph.output.shape)
-        target = self.new(tensor, nhwc=False, output=True)
+        if x.nhwc and x.qparams is None:
+            target = self.records.define(self.give(Value(shape=x.shape, qparams=None), given))
+            self.transpose(self.records.use(x), TO_NCHW, target)
+            return
+        source = self.records.use(self.layout(x, nhwc=False))
+        target = self.records.define(self.give(Value(shape=x.shape, qparams=None), given))
+        kind = schema.XNNCopy if x.qparams is None else schema.XNNConvert
         # The convert carries the handle of the dequantize that follows the result's quantize.
-        self.records.node(schema.XNNConvert(source, target.id, 0), self.handles.count)
+        self.records.node(kind(source, target.id, 0), self.handles.count)
 
     # ---- parts of operations ------------------------------------------------------------------
 
@@ -202,10 +217,6 @@ class XnnpackWriter:
         if op.clamp is not None:
             self.handles.call()
         return handle
-
-    def is_result(self, op: Linear) -> bool:
-        """Whether a float graph's result is what this layer writes."""
-        return not self.graph.quantized and self.graph.ops[-1].inputs == (op.output,)
 
     def pad(self, x: Value, padding: tuple[int, int, int, int]) -> Value:
         """A separate zero padding, as the stock lowering keeps it for uneven sides."""
@@ -221,28 +232,6 @@ class XnnpackWriter:
             schema.XNNStaticConstantPad(before, after, 0.0, self.records.use(x), y.id, 0), handle
         )
         return y
-
-    def layout(self, x: Value, *, nhwc: bool) -> Value:
-        """`x` in the wanted memory order, transposed once however often it is asked for."""
-        if x.nhwc == nhwc or len(x.shape) != 4:
-            return x
-        if x.other_layout is None:
-            source = self.records.use(x)
-            x.other_layout = self.records.define(Value(shape=x.shape, qparams=x.qparams, nhwc=nhwc))
-            order = TO_NHWC if nhwc else TO_NCHW
-            record = schema.XNNStaticTranspose(4, order, source, x.other_layout.id, 0)
-            self.records.node(record, NO_HANDLE)
-        return x.other_layout
-
-    def new(self, tensor: Tensor, *, nhwc: bool, output: bool = False) -> Value:
-        """Define the value of a graph tensor, optionally as the delegate's output."""
-        value = Value(shape=tensor.shape, qparams=tensor.qparams, nhwc=nhwc)
-        if output:
-            value.external, value.flags = 1, FLAG_OUTPUT
-        self.values[tensor.name] = self.records.define(value)
-        if output:
-            self.records.graph.output_ids.append(value.id)
-        return value
 
     def bias(self, op: WeightedOp) -> int:
         """Float32, or int32 at the accumulator's scale."""

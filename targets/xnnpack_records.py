@@ -19,6 +19,7 @@ from exporter.graph import Clamp, QParams, Shape
 NOT_EXTERNAL = 2**32 - 1
 NAMED_DATA = 2**64 - 1  # constant data lives in the named data store, not in the payload
 TO_NHWC, TO_NCHW = [0, 2, 3, 1], [0, 3, 1, 2]
+FLAG_INPUT, FLAG_OUTPUT = 1, 2
 
 Type = schema.XNNDatatype
 CONSTANT_TYPES = {
@@ -32,7 +33,7 @@ CONSTANT_TYPES = {
 class Value:
     """An activation in the delegate; `id` is -1 until something refers to it."""
 
-    shape: Shape  # (n, c, h, w) or (n, c), whatever the layout
+    shape: Shape  # (n, c, h, w) whatever the layout, or of another rank
     qparams: QParams | None
     nhwc: bool = False
     external: int = NOT_EXTERNAL
@@ -45,17 +46,23 @@ class Value:
         """The shape as laid out in memory."""
         return [self.shape[i] for i in TO_NHWC] if self.nhwc else list(self.shape)
 
+    @property
+    def is_result(self) -> bool:
+        """Whether the delegate gives it."""
+        return self.flags == FLAG_OUTPUT
+
 
 class Records:
     """Ids are positions in these lists, so the order of calls is part of the bytes."""
 
     def __init__(self) -> None:
         self.store = NamedDataStore()
+        self.results: dict[int, int] = {}  # external id -> id
         self.graph = schema.XNNGraph(
             version="0",
             xnodes=[],
             xvalues=[],
-            num_externs=2,
+            num_externs=0,
             input_ids=[],
             output_ids=[],
             constant_data=[schema.ConstantDataOffset(0, 0)],
@@ -63,6 +70,8 @@ class Records:
 
     def serialize(self) -> tuple[bytes, NamedDataStoreOutput]:
         """The payload and the constants that it refers to by name."""
+        self.graph.output_ids = [self.results[external] for external in sorted(self.results)]
+        self.graph.num_externs = len(self.graph.input_ids) + len(self.graph.output_ids)
         payload: bytes = serialize_xnnpack_binary(self.graph, bytearray())
         return payload, self.store.get_named_data_store_output()
 
@@ -80,6 +89,8 @@ class Records:
             kind = Type.xnn_datatype_qint8
             quant = schema.PerTensorQuant(value.qparams.scale, value.qparams.zero_point)
         value.id = self.tensor(value.dims, kind, quant, 0, value.external, value.flags)
+        if value.is_result:
+            self.results[value.external] = value.id
         return value
 
     def tensor(

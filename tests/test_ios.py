@@ -24,8 +24,10 @@ from exporter.graph import Conv, Linear, QParams, QuantizedGraph, Reshape, accum
 from exporter.graph_file import save_graph
 from exporter.metadata import METADATA_KEY, metadata_text
 from exporter.preprocess import normalize
+from exporter.published import default_spec
 from exporter.spec import ChannelOrder, PaddingStyle, Precision, Preprocess, torchvision_preprocess
 from exporter.target import DeploymentTarget, ExportOptions
+from exporter.tasks import Task
 from targets import ios
 from targets.coreml_runner import CoreMLRunner, EvaluatorRunner, to_pixels
 from targets.coreml_sdk import coremltools
@@ -625,7 +627,10 @@ class FakeModel:
 def test_runner_feeds_one_picture_at_a_time() -> None:
     contract = torchvision_preprocess(32)
     pixels = np.random.default_rng(1).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
-    runner = CoreMLRunner(model=FakeModel(), contract=contract)
+    spec = dataclasses.replace(
+        default_spec(Task.CLASSIFICATION, resolution=32), preprocess=contract
+    )
+    runner = CoreMLRunner(model=FakeModel(), spec=spec)
     logits = runner(normalize(pixels, contract))
     assert logits.dtype == np.float32
     np.testing.assert_allclose(logits, pixels.mean((1, 2)), rtol=1e-6)

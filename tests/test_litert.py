@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import struct
 import subprocess
 import sys
 import zipfile
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from flatbuffer_table import Table
 from graphs import (
     ONE_LAYER,
     TWO_LAYERS,
@@ -235,46 +235,6 @@ def test_the_zip_behind_the_model_holds_the_labels(path: Path) -> None:
         assert archive.read("labels.txt").decode() == labels_text(graph.spec)
     metadata = parse(path.read_bytes()).metadata
     assert json.loads(metadata["mnv2_export"])["precision"] == "int8"
-
-
-class Table:
-    """A flatbuffer table read by field number, independent of the code that wrote it."""
-
-    def __init__(self, data: bytes, position: int) -> None:
-        self.data, self.position = data, position
-
-    @classmethod
-    def root(cls, data: bytes) -> Table:
-        return cls(data, struct.unpack_from("<I", data)[0])
-
-    def field(self, number: int, kind: str) -> int | float:
-        (back,) = struct.unpack_from("<i", self.data, self.position)
-        directory = self.position - back
-        (offset,) = struct.unpack_from("<H", self.data, directory + 4 + 2 * number)
-        return struct.unpack_from(f"<{kind}", self.data, self.position + offset)[0]
-
-    def target(self, number: int) -> int:
-        (back,) = struct.unpack_from("<i", self.data, self.position)
-        (offset,) = struct.unpack_from("<H", self.data, self.position - back + 4 + 2 * number)
-        where = self.position + offset
-        return where + struct.unpack_from("<I", self.data, where)[0]
-
-    def table(self, number: int) -> Table:
-        return Table(self.data, self.target(number))
-
-    def first(self, number: int) -> Table:
-        where = self.target(number) + 4
-        return Table(self.data, where + struct.unpack_from("<I", self.data, where)[0])
-
-    def floats(self, number: int) -> np.ndarray:
-        where = self.target(number)
-        (count,) = struct.unpack_from("<I", self.data, where)
-        return np.frombuffer(self.data, "<f4", count, where + 4)
-
-    def text(self, number: int) -> str:
-        where = self.target(number)
-        (count,) = struct.unpack_from("<I", self.data, where)
-        return self.data[where + 4 : where + 4 + count].decode()
 
 
 @pytest.mark.parametrize("padding", PaddingStyle)

@@ -6,8 +6,9 @@ Read in this order:
 - `package`: a `.mlpackage` on disk, every reference in it followed and checked
 - `rules`: one function per operation, its parameters being the operation's own
 - `features`: what goes in and comes out: images, arrays, class labels
+- `loops`: operations that are run again and again
 - `program`: the interpreter
-- `integers`: int8 layers computed as integers instead of between dequantize and quantize
+- `patterns`, `integers`: int8 layers computed as the integers that they stand for
 - `standalone`: a package run by itself, on files
 - `lint`: what can be said of a program without running it
 

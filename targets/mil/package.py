@@ -25,6 +25,7 @@ DATA = "Data"
 MODEL_PATH = "@model_path/"  # in a program: the folder of the model file
 MAIN = "main"
 CONSTANT = "const"
+DETECTOR = ["mlProgram", "nonMaximumSuppression"]  # the parts of a pipeline that is read
 LARGEST_MANIFEST = 1 << 20
 LARGEST_MODEL = 1 << 30  # of the model file, which holds the program; weights are beside it
 # What reading JSON that anyone may have written can raise.
@@ -36,8 +37,24 @@ class Package:
     """A package that was read and found whole."""
 
     path: Path
-    spec: Any  # Model_pb2.Model
+    spec: Any  # Model_pb2.Model, the ML program
     model_path: Path
+    pipeline: Any = None  # Model_pb2.Model of a detector, whose boxes are suppressed afterwards
+
+    @property
+    def model(self) -> Any:
+        """What the model file holds: the program, or the pipeline around it."""
+        return self.spec if self.pipeline is None else self.pipeline
+
+    @property
+    def suppression(self) -> Any:
+        """The pipeline's non-maximum suppression; None of a program that stands alone."""
+        return None if self.pipeline is None else self.pipeline.pipeline.models[1]
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What writers left for readers."""
+        return dict(self.model.description.metadata.userDefined)
 
     @property
     def function_name(self) -> str:
@@ -108,11 +125,30 @@ def read_package(path: Path) -> Package:
         spec.ParseFromString(model_path.read_bytes())
     except (DecodeError, OSError) as error:
         raise ArtifactError(f"{path}: damaged {model_path.name} ({error})") from None
-    package = Package(path=path, spec=spec, model_path=model_path)
+    package = _opened(path, spec, model_path)
     _check_kind(package)
-    for function in spec.mlProgram.functions.values():
+    _check_suppression(package)
+    for function in package.spec.mlProgram.functions.values():
         _check_function(package, function)
     return package
+
+
+def _opened(path: Path, model: Any, model_path: Path) -> Package:
+    """A pipeline is looked into where it is that of a detector."""
+    parts = model.pipeline.models if model.WhichOneof("Type") == "pipeline" else []
+    if [part.WhichOneof("Type") for part in parts] != DETECTOR:
+        return Package(path=path, spec=model, model_path=model_path)
+    return Package(path=path, spec=parts[0], model_path=model_path, pipeline=model)
+
+
+def _check_suppression(package: Package) -> None:
+    """It must read what the program gives."""
+    if package.suppression is None:
+        return
+    nms = package.suppression.nonMaximumSuppression
+    read = {nms.confidenceInputFeatureName, nms.coordinatesInputFeatureName}
+    if len(read) != 2 or not read <= {f.name for f in package.spec.description.output}:
+        raise ArtifactError(f"{package.path}: damaged pipeline, nothing gives what it suppresses")
 
 
 def _check_kind(package: Package) -> None:

@@ -62,7 +62,7 @@ class Program:
         self.outputs = {f.name: f for f in package.description.output}
         integer = arithmetic is Arithmetic.INTEGER
         rules = {**RULES, "quantize": quantize_reciprocal} if reciprocal or integer else RULES
-        self._reader = Reader(package=package, rules=rules, compute=compute)
+        self._reader = Reader(package=package, rules=rules, compute=compute, execute=self._run)
         with torch.inference_mode(), _blaming(package.path):
             self._check_interface()
             self._reader.check()

@@ -171,7 +171,7 @@ def read_array(path: Path) -> np.ndarray:
 
 def _open(path: Path, arithmetic: Arithmetic) -> Model:
     package = read_package(path)
-    spec = spec_from_text(package.spec.description.metadata.userDefined.get(METADATA_KEY))
+    spec = spec_from_text(package.metadata.get(METADATA_KEY))
     return Model(path=path, program=Program(package, arithmetic), spec=spec)
 
 

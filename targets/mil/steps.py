@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ import torch
 from coremltools.proto import MIL_pb2
 
 from exporter.errors import ArtifactError, UnsupportedError
+from targets.mil.loops import LOOP_VARS, WHILE_LOOP, Block, Execute, make_loop
 from targets.mil.package import CONSTANT, Package
 from targets.mil.rules import Rule
 from targets.mil.rules.limits import bounded
@@ -65,26 +66,37 @@ class Reader:
     package: Package
     rules: Mapping[str, Rule]
     compute: torch.dtype
+    execute: Execute  # runs a step inside a loop
 
     def check(self) -> None:
-        """Raise UnsupportedError for operations without a rule, control flow among them."""
-        operations = self.package.operations
-        known = {*self.rules, CONSTANT}
-        missing = {
-            op.type
-            for op in operations
-            if op.type not in known or len(op.blocks) or not len(op.outputs)
-        }
+        """Raise UnsupportedError for operations without a rule, control flow in loops among them.
+
+        A loop at the top is the only operation that may have blocks.
+        """
+        missing: set[str] = set()
+        for operation in self.package.operations:
+            loop = operation.type == WHILE_LOOP
+            inner = [op for block in operation.blocks for op in block.operations] if loop else []
+            if not loop or not len(operation.outputs):
+                inner.append(operation)
+            missing.update(op.type for op in inner if not self._is_known(op))
         if missing:
             raise UnsupportedError(
                 f"ML program operations without a rule: {', '.join(sorted(missing))}"
             )
 
+    def _is_known(self, operation: Any) -> bool:
+        known = operation.type == CONSTANT or operation.type in self.rules
+        return known and not len(operation.blocks) and len(operation.outputs) > 0
+
     def constants(self) -> dict[str, Value]:
         """Values of the program's constants by name."""
+        return self._constants(self.package.operations)
+
+    def _constants(self, operations: Iterable[Any]) -> dict[str, Value]:
         held: dict[str, Value] = {}
         total = 0
-        for operation in self.package.operations:
+        for operation in operations:
             if operation.type == CONSTANT:
                 total += elements(declared_result(operation.outputs[0]))
                 if total > LARGEST_MEMORY:
@@ -95,9 +107,39 @@ class Reader:
 
     def steps(self) -> Iterator[Step]:
         """All other operations in order."""
-        for operation in self.package.operations:
-            if operation.type != CONSTANT:
+        return self._steps(self.package.operations)
+
+    def _steps(self, operations: Iterable[Any]) -> Iterator[Step]:
+        for operation in operations:
+            if operation.type == WHILE_LOOP:
+                yield self._loop(operation)
+            elif operation.type != CONSTANT:
                 yield self._step(operation)
+
+    def _loop(self, operation: Any) -> Step:
+        """A step that reads its first values, and all that its blocks take from outside."""
+        loop = make_loop([self._block(block) for block in operation.blocks], self.execute)
+        bound = operation.inputs[LOOP_VARS].arguments if LOOP_VARS in operation.inputs else ()
+        first = tuple(binding.name for binding in bound)
+        if LOOP_VARS in loop.reads or not all(first):
+            raise UnsupportedError(f"a {WHILE_LOOP} with values that are not told apart")
+        return Step(
+            kind=WHILE_LOOP,
+            run=loop,
+            constants={},
+            reads={LOOP_VARS: first, **{name: (name,) for name in sorted(loop.reads)}},
+            results=tuple(map(declared_result, operation.outputs)),
+        )
+
+    def _block(self, block: Any) -> Block:
+        steps = tuple(self._steps(block.operations))
+        check_memory(steps, {})
+        return Block(
+            inputs=tuple(value.name for value in block.inputs),
+            constants=self._constants(block.operations),
+            steps=steps,
+            outputs=tuple(block.outputs),
+        )
 
     def widened(self, value: Value) -> Value:
         """Arrays as tensors, real ones in the type that is computed in."""

@@ -18,7 +18,13 @@ WEIGHTED = {"conv": "convolution", "linear": "linear"}
 
 
 def declared_features(package: Package) -> tuple[list[Any], list[Any]]:
-    """Inputs, without states, and outputs of the function that runs unless another is named."""
+    """Inputs, without states, and outputs of the function that runs unless another is named.
+
+    Of a pipeline its own.
+    """
+    if package.pipeline is not None:
+        described = package.pipeline.description
+        return list(described.input), list(described.output)
     inputs, outputs = features(_entry(package))
     return [f for f in inputs if f.type.WhichOneof("Type") != STATE], outputs
 

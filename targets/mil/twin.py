@@ -82,12 +82,11 @@ def _other_files(package: Package) -> dict[str, Path]:
 
 def _plain(package: Package) -> bytes:
     """The model file's contents without what a converter says of itself."""
-    spec = type(package.spec)()
-    spec.CopyFrom(package.spec)
+    spec = type(package.model)()
+    spec.CopyFrom(package.model)
     for key in [k for k in spec.description.metadata.userDefined if k.startswith(TOOLS)]:
         del spec.description.metadata.userDefined[key]
-    plain: bytes = spec.SerializeToString(deterministic=True)
-    return plain
+    return _text(spec)
 
 
 class _Flow:
@@ -159,10 +158,12 @@ def _interface(shipped: Package, twin: Package) -> Iterator[str]:
         if a != b:
             yield f"the model describes {a.name!r} differently"
     held = [
-        {k: v for k, v in d.metadata.userDefined.items() if TOOLS not in k} for d in descriptions
+        {k: v for k, v in package.metadata.items() if TOOLS not in k} for package in (shipped, twin)
     ]
     if held[0] != held[1]:
         yield "the metadata differs"
+    if shipped.suppression != twin.suppression:
+        yield "the suppression of boxes differs"
     inputs = [[_declared(v) for v in package.function.inputs] for package in (shipped, twin)]
     if inputs[0] != inputs[1]:
         yield "the program's inputs differ"
@@ -187,9 +188,17 @@ def _operation(found: Comparison, ours: _Flow, theirs: _Flow, a: Any, b: Any) ->
             found.constants += 1
             if difference := _constant(ours.package, theirs.package, x, y):
                 yield f"{where}: {key} {difference}"
+    if [_text(block) for block in a.blocks] != [_text(block) for block in b.blocks]:
+        yield f"{where}: has other blocks inside"
     for x, y in zip(a.outputs, b.outputs, strict=False):
         if not _halved(_declared(x), _declared(y)):
             yield f"{where}: declares another shape or type"
+
+
+def _text(message: Any) -> bytes:
+    """A message as bytes that equal messages share."""
+    text: bytes = message.SerializeToString(deterministic=True)
+    return text
 
 
 def _declared(value: Any) -> tuple[int, bytes]:
@@ -200,7 +209,7 @@ def _declared(value: Any) -> tuple[int, bytes]:
     if declared.WhichOneof("type") == "tensorType":
         data_type = declared.tensorType.dataType
         declared.tensorType.dataType = 0
-    return data_type, declared.SerializeToString(deterministic=True)
+    return data_type, _text(declared)
 
 
 def _halved(a: tuple[int, bytes], b: tuple[int, bytes]) -> bool:
@@ -213,8 +222,7 @@ def _constant(shipped: Package, twin: Package, a: Any, b: Any) -> str:
     numbers = [v.type.WhichOneof("type") == "tensorType" for v in (a, b)]
     types = [v.type.tensorType.dataType for v in (a, b)]
     if not all(numbers) or MIL_pb2.STRING in types:
-        same = a.SerializeToString(deterministic=True) == b.SerializeToString(deterministic=True)
-        return "" if same else f"is not the twin's{_first_list_difference(a, b)}"
+        return "" if _text(a) == _text(b) else f"is not the twin's{_first_list_difference(a, b)}"
     try:
         ours, theirs = shipped.decode(a), twin.decode(b)
     except ExportError as error:
