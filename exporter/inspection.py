@@ -1,4 +1,4 @@
-"""Open an artifact by its path alone: which target, which spec, what inside, top-k of an image."""
+"""Open an artifact by its path alone: which target, which spec, what inside."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from exporter.errors import ArtifactError, UnsupportedError
+from exporter.errors import ArtifactError
 from exporter.manifest import FILE_NAME, ArtifactRecord, read_manifest
-from exporter.preprocess import load_pixels, normalize
 from exporter.spec import ModelSpec
 from exporter.target import Contents, Target
 
@@ -24,14 +21,6 @@ class Inspection:
     spec: ModelSpec | None
     spec_origin: str  # "the artifact", "manifest.json", or "" when there is none
     record: ArtifactRecord | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prediction:
-    """Classes of one image, best first, with softmax probabilities."""
-
-    image: str
-    classes: tuple[tuple[str, float], ...]
 
 
 def target_of(path: Path, targets: Mapping[str, Target]) -> Target:
@@ -61,35 +50,6 @@ def inspect(path: Path, targets: Mapping[str, Target]) -> Inspection:
         spec_origin=origin,
         record=record,
     )
-
-
-def predict(
-    path: Path, images: list[Path], targets: Mapping[str, Target], top: int
-) -> list[Prediction]:
-    """Top classes of each image from any artifact that runs on this machine."""
-    found = inspect(path, targets)
-    if found.spec is None:
-        raise ArtifactError(
-            f"{path}: carries no preprocessing and has no {FILE_NAME} beside it",
-            "keep the artifact in the directory that `mnv2-export build` wrote",
-        )
-    runner = targets[found.target].backend.load(path)
-    spec = found.spec
-    predictions = []
-    for image in images:
-        pixels = load_pixels(image, spec.preprocess)
-        logits = runner(normalize(pixels[None], spec.preprocess))
-        predictions.append(Prediction(image=str(image), classes=_top(logits[0], spec, top)))
-    return predictions
-
-
-def _top(logits: np.ndarray, spec: ModelSpec, top: int) -> tuple[tuple[str, float], ...]:
-    if len(logits) != spec.classes:
-        raise UnsupportedError(f"the artifact gives {len(logits)} logits for {spec.classes} labels")
-    shifted = np.exp(logits.astype(np.float64) - logits.max())
-    probabilities = shifted / shifted.sum()
-    order = np.argsort(-probabilities, kind="stable")[:top]
-    return tuple((spec.label(int(i)), float(probabilities[i])) for i in order)
 
 
 def _from_manifest(path: Path) -> tuple[ArtifactRecord | None, ModelSpec | None]:

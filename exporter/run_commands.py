@@ -31,19 +31,38 @@ def predict(
     artifact: Annotated[Path, typer.Argument(help="A file that `build` wrote.")],
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
     top: Top = 5,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="detection: the lowest score to show, also with --json; default: 0.4. "
+            "0 shows all that the model itself does not drop.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Draw what was found: a folder for PNG files, or one .png of a single image.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Classify images with any artifact that runs on this machine."""
+    """Show what any artifact that runs on this machine sees: classes, objects or regions."""
     with session(as_json=as_json, verbose=verbose) as current:
         from exporter.ui import results
         from exporter.ui.progress import busy
-        from exporter.ui.tables import print_predictions
 
         with busy(current.stream, f"loading {artifact.name}"):
-            from exporter.inspection import predict as run_predict
+            from exporter.predict import Wishes
+            from exporter.predict import predict as run_predict
+            from exporter.ui.predictions import print_predictions
 
-            predictions = run_predict(artifact, images, all_targets(), top)
+            wishes = Wishes(top=top, threshold=threshold, out=out)
+            predictions = run_predict(artifact, images, all_targets(), wishes)
         if as_json:
             current.print_json(predictions)
         else:
@@ -59,15 +78,15 @@ def evaluate(
     silent: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Count how often every artifact that runs here is right, and compare it with float."""
+    """Say how right every artifact that runs here is on labeled images, and compare with float."""
     with session(as_json=as_json, verbose=verbose, silent=silent) as current:
         from exporter.ui import results
         from exporter.ui.progress import busy
 
         with busy(current.stream, f"loading {path.name}"):
-            from exporter.accuracy import evaluate as run_evaluate
-            from exporter.accuracy import objection
-            from exporter.ui.accuracy import follow, print_accuracy
+            from exporter.scoring.evaluate import evaluate as run_evaluate
+            from exporter.scoring.evaluate import objection
+            from exporter.ui.scoring import follow, print_scores
 
         events = run_evaluate(path, data, all_targets(), limit, worst or 0)
         found = follow(current.stream, events, quiet=as_json or silent)
@@ -75,7 +94,7 @@ def evaluate(
         if as_json:
             current.print_json({"evaluation": found, **(described(problem) if problem else {})})
         elif not silent:
-            print_accuracy(results(), found)
+            print_scores(results(), found)
         if problem is not None:
             raise problem
 
