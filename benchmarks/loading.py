@@ -20,6 +20,7 @@ from exporter.spec import torchvision_preprocess
 from exporter.training.augment import Augment
 from exporter.training.loading import Throughput, default_workers, train_batches, val_batches
 from exporter.training.sources import Source, open_source
+from exporter.training.views import ClassView
 
 SIZE = (500, 375)
 CONTRACT = torchvision_preprocess(224)
@@ -42,10 +43,10 @@ def write_photos(root: Path, count: int) -> None:
 def measure(source: Source, workers: int, batch: int) -> tuple[float, float]:
     """Training and validation images per second, the start of the workers included."""
     training, validation = Throughput(), Throughput()
-    batches = train_batches(source, CONTRACT, AUGMENT, batch, epoch=0, seed=0, workers=workers)
-    for _ in training.watch(batches):
+    augmented, plain = ClassView(source, CONTRACT, AUGMENT), ClassView(source, CONTRACT)
+    for _ in training.watch(train_batches(augmented, batch, epoch=0, seed=0, workers=workers)):
         pass
-    for _ in validation.watch(val_batches(source, CONTRACT, batch, workers=workers)):
+    for _ in validation.watch(val_batches(plain, batch, workers=workers)):
         pass
     return training.images_per_second, validation.images_per_second
 
@@ -61,7 +62,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_photos(Path(folder), arguments.images)
         source = open_source(Path(folder), None)
-        list(train_batches(source, CONTRACT, AUGMENT, 8, epoch=0, seed=0, workers=1))  # warm
+        measure(source, 1, 8)  # warm
         for workers in range(3):
             train, val = measure(source, workers, arguments.batch)
             print(f"{workers} workers: training {train:.0f}, validation {val:.0f} images/s")

@@ -83,7 +83,7 @@ def measure(task: Task, bits: Bits, seed: int, steps: int) -> dict[str, np.ndarr
     none = Calibration(images=len(task.images), sha256="", origin="demo")
     integers = TrainedIntegers(graph=refined.graph, record=refined.record, calibration=none)
     recipe = recipe_for(bits)
-    spread = float(golden.run(task.graph, task.images).var())
+    spread = {"logits": float(golden.run(task.graph, task.images).var())}
     plan = Plan(recipe=recipe, images=steps * recipe.batch)
 
     def learner(*, rounding: bool) -> QatLearner:

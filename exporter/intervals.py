@@ -1,4 +1,10 @@
-"""95 % intervals of shares, and of the difference of two shares on the same images."""
+"""95 % intervals: of shares and of their differences by formula, of other figures by resampling.
+
+A share of right answers has a formula (`wilson`, `paired`). Mean AP and mean IoU have none: they
+are computed anew on resamples of the images (bootstrap), and the middle 95 % of these values is the
+interval. All models get the same resamples, so the interval of a difference between two is that of
+the differences on each.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 Z = 1.959963984540054  # two-sided 95 % of the normal distribution
+RESAMPLES, SEED = 1000, 0
+MIDDLE = (2.5, 97.5)  # percentiles
+FEW = 30  # images; resamples of fewer vary less than samples do
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +37,15 @@ class Paired:
     high: float
     gained: int  # images that only this model got right
     lost: int  # images that only the other got right
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """One model's figure minus another's on the same images, in percentage points."""
+
+    points: float
+    low: float
+    high: float
 
 
 def wilson(right: int, count: int) -> Interval:
@@ -56,3 +74,34 @@ def paired(other: np.ndarray, this: np.ndarray) -> Paired:
         gained=gained,
         lost=lost,
     )
+
+
+def resamples(images: int) -> np.ndarray:
+    """How often each image is counted, int32 (1 + RESAMPLES, images).
+
+    The first row is the set itself; each of the others counts as many images, drawn with
+    replacement from a fixed seed. Figures of these rows are what follows.
+    """
+    random = np.random.Generator(np.random.PCG64(SEED))
+    drawn = random.multinomial(images, np.full(images, 1.0 / images), RESAMPLES)
+    return np.concatenate([np.ones((1, images), np.int32), drawn.astype(np.int32)])
+
+
+def resampled(figures: np.ndarray) -> Interval:
+    """Of a figure (1 + RESAMPLES,), 0 to 1; a resample that has none, NaN, is left out."""
+    low, high = np.nanpercentile(figures[1:], MIDDLE).tolist()
+    return Interval(value=float(figures[0]), low=low, high=high)
+
+
+def resampled_difference(other: np.ndarray, this: np.ndarray) -> Difference:
+    """Of two models' figures (1 + RESAMPLES,) from the same resamples."""
+    points = 100.0 * (this - other)
+    low, high = np.nanpercentile(points[1:], MIDDLE).tolist()
+    return Difference(points=float(points[0]), low=low, high=high)
+
+
+def mean_of_known(values: np.ndarray) -> np.ndarray:
+    """Over the last axis, NaN left out; NaN where nothing is known."""
+    known = ~np.isnan(values)
+    sums, count = np.where(known, values, 0.0).sum(-1), known.sum(-1)
+    return np.asarray(np.where(count > 0, sums / np.maximum(count, 1), np.nan))

@@ -11,8 +11,10 @@ import typer
 from exporter.arguments import Json, Quiet, Verbose
 from exporter.errors import TrainingError, UnsupportedError
 from exporter.session import INTERRUPTED, Session, session
-from exporter.training.recipes import Changes, OptimizerName, RecipeName
-from exporter.training.settings import Arithmetic, Asked, asked_recipe
+from exporter.tasks import DEFAULTS, Task
+from exporter.training.recipe import Balance, OptimizerName, RecipeName
+from exporter.training.recipes import Changes
+from exporter.training.settings import Arithmetic, Asked
 from exporter.training_arguments import (
     Accumulate,
     BatchSize,
@@ -41,13 +43,15 @@ EPILOG = (
     f"{INTERRUPTED} Ctrl-C and {TERMINATED} SIGTERM: the run was saved, --resume goes on with it"
 )
 VAL_LIMIT = 2000  # images; integers run on the CPU
+RESOLUTIONS = ", ".join(f"{d.resolution} ({t})" for t, d in DEFAULTS.items())
 BITS = "Bits of {}, 2 to 8."
 
 Data = Annotated[
     Path | None,
     typer.Argument(
         help="Folders of images by class (with train/ and val/, or split by --seed), a list file "
-        "or shards.",
+        "or shards; for --task detection COCO or Pascal VOC, for --task segmentation these or "
+        "folders images/ and masks/.",
         show_default=False,
     ),
 ]
@@ -62,12 +66,22 @@ Float = Annotated[
 
 def train(
     data: Data = None,
+    task: Annotated[Task | None, option("What to learn; default: classification.")] = None,
     recipe: Annotated[RecipeName | None, option("Default: finetune.")] = None,
     explain_only: Explain = False,
     val: Val = None,
-    init: Annotated[Path | None, option("Start from any checkpoint that `build` reads.")] = None,
+    init: Annotated[
+        Path | None,
+        option(
+            "Start from any checkpoint that `build` reads; a detector or a segmenter takes the "
+            "backbone of a classifier."
+        ),
+    ] = None,
     width: Annotated[float | None, option("Default: of --init, else 1.0.")] = None,
-    resolution: Annotated[int | None, option("Default: of --init, else 224.")] = None,
+    resolution: Annotated[
+        int | None,
+        option(f"Default: of --init, if it has the same task, else {RESOLUTIONS}."),
+    ] = None,
     epochs: Annotated[int | None, option("Default: the recipe's.", least=1)] = None,
     batch: BatchSize = None,
     lr: Annotated[float | None, option("Peak learning rate of one worker.")] = None,
@@ -75,6 +89,9 @@ def train(
     freeze: Annotated[int | None, option("Keep the first N of 19 blocks.", least=0)] = None,
     head_epochs: Annotated[
         int | None, option("Train the head alone for N epochs first.", least=0)
+    ] = None,
+    loss: Annotated[
+        Balance | None, option("Of a detector's anchors; default: hard-negatives.")
     ] = None,
     seed: Seed = None,
     accumulate: Accumulate = None,
@@ -98,9 +115,11 @@ def train(
         epochs=epochs,
         freeze=freeze,
         head_epochs=head_epochs,
+        loss=loss,
     )
     asked = Asked(
         data=data,
+        task=task,
         recipe=recipe,
         changes=changes,
         val=val,
@@ -117,7 +136,7 @@ def train(
     )
     with session(as_json=as_json, verbose=verbose, silent=silent) as current:
         if explain_only:
-            print_explanation(asked_recipe(asked), current)
+            print_explanation(asked, current)
             return
         with only_the_lead_complains(current):
             _train(asked, current, out, name, resume)
@@ -197,7 +216,7 @@ def qat(
     )
     with session(as_json=as_json, verbose=verbose, silent=silent) as current:
         if explain_only:
-            print_explanation(asked_recipe(asked), current)
+            print_explanation(asked, current)
             return
         with only_the_lead_complains(current):
             _qat(asked, current, out, name, resume)

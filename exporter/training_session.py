@@ -13,23 +13,24 @@ import typer
 
 from exporter.errors import ExportError, UnsupportedError
 from exporter.session import INTERRUPTED, Session
-from exporter.training.recipes import RecipeName, explain
-from exporter.training.settings import Asked, settle
+from exporter.tasks import Task
+from exporter.training.recipe import RecipeName
+from exporter.training.recipes import explain, note_on
+from exporter.training.settings import Asked, asked_recipe, settle
 
 if TYPE_CHECKING:
     from exporter.training.events import Trained, TrainingEvent
-    from exporter.training.recipes import Recipe
     from exporter.training.settings import Settings
     from exporter.verdicts import Quantization
 
 
-def print_explanation(recipe: Recipe, current: Session) -> None:
-    """Every value of a recipe with its source."""
-    from exporter.training.recipes import NOTES
+def print_explanation(asked: Asked, current: Session) -> None:
+    """Every value of the recipe that is asked for, with its source."""
     from exporter.ui import results
     from exporter.ui.training import print_recipe
 
-    lines, note = explain(recipe), NOTES[recipe.name]
+    recipe, task = asked_recipe(asked), asked.task or Task.CLASSIFICATION
+    lines, note = explain(recipe, task), note_on(recipe, task)
     if current.as_json:
         current.print_json({"recipe": recipe.name, "settings": lines, "note": note})
     else:
@@ -63,13 +64,14 @@ def _check_command(stored: RecipeName, asked: Asked) -> None:
 
 def finish(events: Iterator[TrainingEvent], current: Session, command: str) -> None:
     """Train, show it, print the result; exits by the signal that stopped the run."""
+    from exporter.training.events import flat
     from exporter.ui import results
     from exporter.ui.training import print_settled, print_trained
 
     lead = _is_lead()
     done, record, notes = _follow(events, current, lead)
     if lead and current.as_json:
-        run = {**dataclasses.asdict(done), "folder": str(done.folder)}
+        run = {**flat(done), "folder": str(done.folder)}
         current.print_json({"run": run, "quantization": record, "notes": notes})
     elif lead and not current.silent:
         if record is not None:

@@ -150,3 +150,38 @@ def test_a_detector_learns_one_picture(settings: LossSettings) -> None:
         decoded = decode(raw.box_offsets[0], anchors, SPEC)[best]
     assert found.classes[best] == 2
     assert iou(decoded[None], box).item() > 0.8
+
+
+def test_what_is_ignored_is_no_example_of_anything(anchors: torch.Tensor) -> None:
+    """Anchors in a crowd are neither positive nor negative, unless an object has them."""
+    boxes = torch.tensor([[0.1, 0.1, 0.5, 0.5]])
+    crowd = torch.tensor([[0.0, 0.0, 0.6, 0.6]])
+    plain = match(boxes, torch.tensor([2]), anchors, SPEC)
+    found = match(boxes, torch.tensor([2]), anchors, SPEC, crowd)
+    corners = corners_of(anchors)
+    inner = torch.minimum(corners[:, 2:], crowd[:, 2:]) - torch.maximum(
+        corners[:, :2], crowd[:, :2]
+    )
+    within = inner.clamp_min(0).prod(1) >= 0.5 * (corners[:, 2:] - corners[:, :2]).prod(1)
+    assert torch.equal(found.classes > 0, plain.classes > 0)
+    assert torch.equal(found.classes == -1, within & (plain.classes == 0))
+    assert torch.equal(found.offsets, plain.offsets)
+    alone = match(boxes[:0], torch.tensor([], dtype=torch.long), anchors, SPEC, crowd)
+    assert torch.equal(alone.classes == -1, within)
+
+
+@pytest.mark.parametrize("settings", [HARD, FOCAL], ids=["hard", "focal"])
+def test_ignored_anchors_cost_nothing(settings: LossSettings) -> None:
+    """However wrong they are; nor do they take the place of a negative."""
+    torch.manual_seed(0)
+    logits, offsets = torch.randn(1, 40, 3), torch.zeros(1, 40, 4)
+    classes = torch.zeros(1, 40, dtype=torch.long)
+    classes[0, 0], classes[0, 20:] = 1, -1
+    wrong = logits.clone()
+    wrong[0, 20:] = torch.tensor([-50.0, 50.0, 50.0])
+    found = [detection_loss(x, offsets, classes, offsets, settings).total for x in (logits, wrong)]
+    fewer = detection_loss(
+        logits[:, :20], offsets[:, :20], classes[:, :20], offsets[:, :20], settings
+    )
+    assert found[0] == found[1]
+    assert found[0].item() == pytest.approx(fewer.total.item())

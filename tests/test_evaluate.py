@@ -17,13 +17,14 @@ from odd_images import write_odd_images, write_turned
 from PIL import Image
 
 from exporter import demo, golden, run_commands
-from exporter.accuracy import FLOAT, Evaluation, Score, Seen, evaluate, objection
 from exporter.errors import ArtifactError, DataError, UnsupportedError
 from exporter.graph_file import load_graph
 from exporter.intervals import Paired, paired, wilson
 from exporter.pipeline import BuildRequest, build, jobs_for
 from exporter.preprocess import normalize
 from exporter.reference import Request
+from exporter.scoring.evaluate import evaluate, objection
+from exporter.scoring.records import FLOAT, ClassEvaluation, Score, Seen
 from exporter.spec import Precision
 from exporter.target import Runner, Target
 from exporter.worst import NO_GUESS, ClassScore, Mistake, worst_classes
@@ -93,9 +94,9 @@ def fakes(**others: Target) -> Targets:
 
 def result(
     path: Path, data: Path, targets: Targets, limit: int | None = None, worst: int = 0
-) -> Evaluation:
+) -> ClassEvaluation:
     *_, last = evaluate(path, data, targets, limit, worst)
-    assert isinstance(last, Evaluation)
+    assert isinstance(last, ClassEvaluation)
     return last
 
 
@@ -365,7 +366,7 @@ def test_the_command_prints_a_row_per_model(built: Path, photos: Path) -> None:
 def test_a_terminal_shows_a_bar_and_loses_it(built: Path, photos: Path, monkeypatch) -> None:
     import io
 
-    from exporter.ui.accuracy import follow
+    from exporter.ui.scoring import follow
 
     class Terminal(io.StringIO):
         def isatty(self) -> bool:

@@ -210,7 +210,7 @@ def test_the_loss_does_not_depend_on_parts_of_the_batch(data: Path, float_run: P
     losses = []
     for parts in (1, 4):
         plan = Plan(recipe=make_recipe(RecipeName.QAT, Changes(batch=8)), images=80)
-        learner = QatLearner(model, graph, integers, plan, World(), parts, spread=2.0)
+        learner = QatLearner(model, graph, integers, plan, World(), parts, spread={"logits": 2.0})
         learner.begin(0)
         losses.append(learner.update(batch, 0, 0).item())
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)

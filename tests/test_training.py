@@ -319,9 +319,9 @@ def test_evaluation_counts() -> None:
     batch = random_batch(10)
     tally = evaluate(FloatCandidate(model, CPU.device, Arithmetic.FP32), 3, [batch], CPU)
     assert tally.images == 10
-    assert tally.top5 == 1.0  # of three classes
+    assert tally.accuracy.top5 == 1.0  # of three classes
     assert tally.confusion.sum(1).tolist() == [4, 3, 3]
-    assert tally.top1 == tally.confusion.diagonal().sum().item() / 10
+    assert tally.accuracy.top1 == tally.confusion.diagonal().sum().item() / 10
 
 
 # Starting points
@@ -366,7 +366,7 @@ def test_a_run_tells_its_story(run: tuple[Path, list[TrainingEvent]]) -> None:
     (trained,) = (e for e in events if isinstance(e, Trained))
     assert trained.images == started.val_images
     best = [row for row in rows(folder, "val") if row["best"]][-1]
-    assert (trained.top1, trained.best_epoch) == (best["top1"], best["epoch"])
+    assert (trained.score.top1, trained.best_epoch) == (best["top1"], best["epoch"])
     assert [row["loss"] for row in rows(folder, "train")] == [
         e.loss for e in events if isinstance(e, Reported)
     ]
@@ -458,7 +458,7 @@ def test_a_signal_saves_and_the_run_goes_on(
         if isinstance(event, Reported) and event.step == 2:
             os.kill(os.getpid(), number)
     assert isinstance(events[-1], Trained)
-    assert (events[-1].signal, events[-1].step, events[-1].top1) == (number, 2, None)
+    assert (events[-1].signal, events[-1].step, events[-1].score) == (number, 2, None)
     list(train(asked, dataclasses.replace(place, resume=True)))
     folder, _ = run
     name = "last.safetensors"

@@ -25,7 +25,6 @@ from exporter.training.loading import (
     Batch,
     Throughput,
     default_workers,
-    source_pixels,
     to_input,
     train_batches,
     val_batches,
@@ -33,6 +32,7 @@ from exporter.training.loading import (
 from exporter.training.packed import PackedEntries
 from exporter.training.shards import expand
 from exporter.training.sources import Source, Splits, open_source, open_splits
+from exporter.training.views import ClassView, source_pixels
 
 CONTRACT = keras_preprocess(32)
 COLORFUL = Augment(brightness=0.4, contrast=0.4, saturation=0.4)
@@ -258,13 +258,15 @@ def test_odd_images_are_read_as_the_contract_reads_them(tmp_path: Path) -> None:
     source = open_source(tmp_path, CLASSES)
     assert source.notes == ()
     assert len(source) == len(files)
-    seen = [image for batch in val_batches(source, CONTRACT, 3) for image in batch.images]
+    seen = [
+        image for batch in val_batches(ClassView(source, CONTRACT), 3) for image in batch.images
+    ]
     for index, planes in enumerate(seen):
         expected = load_pixels(Path(source.name(index)), CONTRACT)
         assert np.array_equal(planes.numpy().transpose(1, 2, 0), expected), source.name(index)
     turned = next(i for i in range(len(source)) if "turned" in source.name(i))
     assert source.image(turned).size == (24, 40)
-    for batch in train_batches(source, CONTRACT, COLORFUL, 8, epoch=0, seed=0):
+    for batch in train_batches(ClassView(source, CONTRACT, COLORFUL), 8, epoch=0, seed=0):
         assert batch.images.shape == (8, 3, 32, 32)
 
 
@@ -294,7 +296,7 @@ def test_damaged_images_are_named_and_skipped_up_to_the_limit(tmp_path: Path) ->
     notes = " ".join(splits.notes)
     assert len(splits.notes) == 7
     assert all(f"cat/{name}" in notes for name in bad)
-    for batch in val_batches(splits.train, CONTRACT, 16):
+    for batch in val_batches(ClassView(splits.train, CONTRACT), 16):
         assert batch.images.dtype == torch.uint8
     with pytest.raises(DataError, match=r"7 of 37 images cannot be read \(6 would be skipped\)"):
         open_splits(root, corrupt_limit=6)
@@ -317,7 +319,7 @@ def test_an_image_damaged_after_the_check_is_named(tmp_path: Path) -> None:
     source = open_source(root, None)
     (root / "dog" / "01.png").write_bytes(b"overwritten")
     with pytest.raises(DataError, match=r"dog/01\.png: cannot be decoded"):
-        list(val_batches(source, CONTRACT, 4))
+        list(val_batches(ClassView(source, CONTRACT), 4))
 
 
 def test_a_photo_that_cannot_be_resized_is_named(tmp_path: Path) -> None:
@@ -554,7 +556,7 @@ def test_an_impossible_augmentation_is_refused(wrong: dict[str, object]) -> None
 
 def train(splits: Splits, **options: int) -> list[Batch]:
     settings = {"epoch": 0, "seed": 7} | options
-    return list(train_batches(splits.train, CONTRACT, COLORFUL, 4, **settings))
+    return list(train_batches(ClassView(splits.train, CONTRACT, COLORFUL), 4, **settings))
 
 
 def indices(batches: list[Batch]) -> list[list[int]]:
@@ -574,7 +576,7 @@ def test_batches_do_not_depend_on_workers_nor_on_the_random_state(splits: Splits
     """Two worker processes, and training and validation with them."""
     before = torch.get_rng_state()
     assert equal(train(splits), train(splits, workers=2))
-    one, two = (list(val_batches(splits.train, CONTRACT, 4, workers=n)) for n in (0, 1))
+    one, two = (list(val_batches(ClassView(splits.train, CONTRACT), 4, workers=n)) for n in (0, 1))
     assert equal(one, two)
     assert torch.equal(before, torch.get_rng_state())
 
@@ -584,7 +586,7 @@ def test_an_error_in_a_worker_is_the_error_itself(tmp_path: Path) -> None:
     source = open_source(root, None)
     (root / "dog" / "01.png").write_bytes(b"overwritten")
     with pytest.raises(DataError, match=r"dog/01\.png: cannot be decoded") as caught:
-        list(val_batches(source, CONTRACT, 4, workers=1))
+        list(val_batches(ClassView(source, CONTRACT), 4, workers=1))
     assert "Traceback" not in caught.value.message
 
 
@@ -609,7 +611,8 @@ def test_ranks_share_an_epoch_in_equal_parts(splits: Splits, world: int) -> None
 @pytest.mark.parametrize("world", [1, 2, 5, 40])
 def test_validation_sees_every_image_once(splits: Splits, world: int) -> None:
     ranks = [
-        list(val_batches(splits.train, CONTRACT, 4, rank=r, world=world)) for r in range(world)
+        list(val_batches(ClassView(splits.train, CONTRACT), 4, rank=r, world=world))
+        for r in range(world)
     ]
     seen = [index for batches in ranks for batch in batches for index in batch.indices.tolist()]
     assert sorted(seen) == list(range(27))
@@ -628,7 +631,7 @@ def test_less_than_one_batch_is_refused(splits: Splits) -> None:
 @pytest.mark.parametrize("make", [keras_preprocess, torchvision_preprocess])
 def test_input_is_normalize_to_the_last_bit(splits: Splits, order: ChannelOrder, make) -> None:
     contract = dataclasses.replace(make(32), channel_order=order)
-    for batch in val_batches(splits.train, contract, 16):
+    for batch in val_batches(ClassView(splits.train, contract), 16):
         pixels = [source_pixels(splits.train, i, contract) for i in batch.indices.tolist()]
         expected = normalize(np.stack(pixels), contract)
         assert np.array_equal(to_input(batch.images, contract).numpy(), expected)
@@ -656,7 +659,9 @@ def test_throughput_counts_images_and_waiting(splits: Splits) -> None:
 
     meter = Throughput()
     assert meter.images_per_second == 0.0
-    for _ in meter.watch(train_batches(splits.train, CONTRACT, NOTHING, 4, epoch=0, seed=0)):
+    for _ in meter.watch(
+        train_batches(ClassView(splits.train, CONTRACT, NOTHING), 4, epoch=0, seed=0)
+    ):
         time.sleep(0.005)
     assert meter.images == 24
     assert meter.seconds > 0.03

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from shape_data import boxes, masks
 from training_data import SMALL, colors
 
 from exporter.checkpoints import load_checkpoint
@@ -102,6 +103,25 @@ def test_what_all_workers_object_to_is_said_once(tmp_path: Path) -> None:
     assert lead.count("nowhere: no such file or folder") == 1
     assert "Traceback" not in lead + other
     assert "nowhere" not in other
+
+
+@pytest.mark.slow
+def test_detectors_and_segmenters_are_shared_too(tmp_path: Path) -> None:
+    """Equal replicas, and the figures of the whole split, of which each worker saw a part."""
+    boxes(tmp_path / "data" / "detection", train=8, val=5)
+    masks(tmp_path / "data" / "segmentation", train=8, val=5)
+    launch([str(TESTS / "task_worker.py"), str(tmp_path / "data"), str(tmp_path)], tmp_path)
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
+    assert first.keys() == {"detection", "segmentation"}
+    for task, one in first.items():
+        other = second[task]
+        assert (one["model"], one["average"]) == (other["model"], other["average"])
+        assert one["losses"] != other["losses"]
+        assert one["shared"] == other["shared"]
+        for images, loss, score in (one["shared"], one["alone"]):
+            assert images == 5
+            assert loss == pytest.approx(one["alone"][1], rel=1e-5)
+            assert score == one["alone"][2]
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from exporter.spec import keras_preprocess
 from exporter.training.augment import Augment
 from exporter.training.loading import Batch, train_batches, val_batches
 from exporter.training.sources import ImageSource, open_source
+from exporter.training.views import ClassView
 
 CONTRACT = keras_preprocess(32)
 AS_IT_IS = Augment(scale=None, flip=0.0)
@@ -105,9 +106,9 @@ def test_odd_images_are_seen_in_their_colors_and_upright(tmp_path: Path, part: s
     source, expected = odd_source(tmp_path)
     assert source.notes == ()
     if part == "train":
-        batches = train_batches(source, CONTRACT, AS_IT_IS, 1, epoch=0, seed=0)
+        batches = train_batches(ClassView(source, CONTRACT, AS_IT_IS), 1, epoch=0, seed=0)
     else:
-        batches = val_batches(source, CONTRACT, 4)
+        batches = val_batches(ClassView(source, CONTRACT), 4)
     seen = by_name(source, list(batches))
     for name, color in expected.items():
         assert seen[name].shape == (3, 32, 32)

@@ -19,6 +19,7 @@ from exporter.training.settings import Arithmetic
 from exporter.training.sources import open_splits
 from exporter.training.start import starting_point
 from exporter.training.validation import evaluate
+from exporter.training.views import ClassView
 
 
 def digest(model: torch.nn.Module) -> str:
@@ -34,6 +35,7 @@ def main() -> None:
         splits = open_splits(data, val_share=0.3)
         start = starting_point(settings(data, how), splits.train.labels)
         contract = start.model.spec.preprocess
+        held_out = ClassView(splits.val, contract)
         plan = Plan(recipe=how, images=len(splits.train), workers=world.size)
         # Two parts: gradients travel with the second only.
         learner = FloatLearner(start.model, plan, world, Arithmetic.FP32, 2)
@@ -44,7 +46,7 @@ def main() -> None:
             from exporter.training.engine import augmentation
 
             return train_batches(
-                splits.train, contract, augmentation(how), 4, epoch=0, seed=0, **share
+                ClassView(splits.train, contract, augmentation(how)), 4, epoch=0, seed=0, **share
             )
 
         seen: list[int] = []
@@ -58,14 +60,10 @@ def main() -> None:
         def softer(images: torch.Tensor) -> torch.Tensor:
             return 0.9 * candidate(images)
 
-        mine = [
-            i for b in val_batches(splits.val, contract, 4, **share) for i in b.indices.tolist()
-        ]
-        tally = evaluate(
-            candidate, classes, val_batches(splits.val, contract, 4, **share), world, softer
-        )
+        mine = [i for b in val_batches(held_out, 4, **share) for i in b.indices.tolist()]
+        tally = evaluate(candidate, classes, val_batches(held_out, 4, **share), world, softer)
         alone = {"rank": 0, "world": 1}
-        everything = val_batches(splits.val, contract, 4, **alone)
+        everything = val_batches(held_out, 4, **alone)
         whole = evaluate(candidate, classes, everything, World(device=world.device), softer)
         world.copy_buffers(learner.model)
         record = {

@@ -47,7 +47,7 @@ def save_checkpoint(
     expected = model_shapes(spec)
     _check_keys(path, state_dict, expected)
     check_shapes(path, dict(state_dict), expected, {}, f"for width {spec.width:g}")
-    tensors = {name: _stored(path, name, state_dict[name], half) for name in sorted(expected)}
+    tensors = {name: _stored(path, name, state_dict[name], half) for name in sorted(state_dict)}
     record: dict[str, Any] = {"format_version": FORMAT_VERSION, "spec": spec.to_json()}
     if integers is not None:
         header, arrays = pack(integers.graph)

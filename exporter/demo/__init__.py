@@ -16,7 +16,8 @@ import numpy as np
 
 from exporter.demo import backgrounds
 from exporter.demo.compose import PLAIN_JITTER, SIDE, load_sprites, pictures
-from exporter.spec import HeadLayer, ModelSpec, Preprocess
+from exporter.spec import HeadLayer, ModelSpec, Preprocess, keras_preprocess
+from exporter.tasks import DetectionSpec, SegmentationSpec, Task
 
 LABELS = (
     "apple",
@@ -46,7 +47,26 @@ LABELS = (
 )
 TRAIN_STYLES = ("noto", "fluent-emoji", "fluent-emoji-flat", "fxemoji")
 TEST_STYLE = "twemoji"
-CHECKPOINT = Path(__file__).resolve().parent / "mobilenetv2_035_96.safetensors"
+HERE = Path(__file__).resolve().parent
+CHECKPOINT = HERE / "mobilenetv2_035_96.safetensors"
+DETECTION_CHECKPOINT = HERE / "ssdlite_035_160.safetensors"
+SEGMENTATION_CHECKPOINT = HERE / "deeplabv3_035_161.safetensors"
+SCENES_LABELS = (  # of the latter two: what the detector told best in the training styles
+    "background",
+    "apple",
+    "ball",
+    "cake",
+    "camera",
+    "car",
+    "cat",
+    "clock",
+    "cup",
+    "house",
+    "ice cream",
+    "mobile phone",
+    "shirt",
+)
+DETECTION_SIDE, SEGMENTATION_SIDE = 160, 161
 
 TEST_VIEWS = 6  # pictures per emoji of the test style
 _TEST_SCENES = 120  # backgrounds, each cropped anew for every picture
@@ -64,6 +84,42 @@ def spec() -> ModelSpec:
         bn_eps=1e-3,
         dropout=0.1,
         preprocess=Preprocess(resize_size=SIDE, crop_size=SIDE, value_range=(-1.0, 1.0)),
+    )
+
+
+def detection_spec() -> ModelSpec:
+    """SSDLite 0.35 at 160 px over `SCENES_LABELS`.
+
+    Half of the labels, and anchors of three shapes per cell where the paper has six, keep the
+    checkpoint below 1.5 MB; the anchors' sizes are those of the emoji in `scenes`.
+    """
+    return ModelSpec(
+        task=Task.DETECTION,
+        width=0.35,
+        resolution=DETECTION_SIDE,
+        labels=SCENES_LABELS,
+        head=(HeadLayer(units=len(SCENES_LABELS)),),
+        bn_eps=1e-3,
+        dropout=0.0,
+        preprocess=keras_preprocess(DETECTION_SIDE),
+        detection=DetectionSpec(
+            smallest_scale=0.35, min_scale=0.35, max_scale=0.85, ratios=(1.5, 1 / 1.5)
+        ),
+    )
+
+
+def segmentation_spec() -> ModelSpec:
+    """Mobile DeepLabv3 0.35 at 161 px, output stride 16, over `SCENES_LABELS`."""
+    return ModelSpec(
+        task=Task.SEGMENTATION,
+        width=0.35,
+        resolution=SEGMENTATION_SIDE,
+        labels=SCENES_LABELS,
+        head=(HeadLayer(units=len(SCENES_LABELS)),),
+        bn_eps=1e-3,
+        dropout=0.1,
+        preprocess=keras_preprocess(SEGMENTATION_SIDE),
+        segmentation=SegmentationSpec(),
     )
 
 

@@ -111,6 +111,38 @@ def edges(rng: np.random.Generator, side: int) -> np.ndarray:
     return lit(rng, image)
 
 
+def floor(rng: np.random.Generator, side: int) -> np.ndarray:
+    """A room: tiles that recede to a straight, bare wall."""
+    y, x = grid(side)
+    line = rng.uniform(-0.6, 0.5)
+    depth = 1 / np.maximum(y - line, 0.02)  # of the floor seen at a row
+    angle, scale = rng.uniform(0, np.pi / 2), rng.uniform(0.7, 3)
+    across = (x + rng.uniform(-0.5, 0.5)) * depth * scale
+    along = depth * scale * rng.uniform(1, 3)
+    u = np.cos(angle) * across - np.sin(angle) * along
+    v = np.sin(angle) * across + np.cos(angle) * along
+    checks = smoothstep(np.sin(u) * np.sin(v), 12) * np.exp(-0.05 * depth)
+    first = color(rng)
+    tiles = mix(first, first + rng.uniform(-90, 90, 3).astype(np.float32), checks)
+    wall = color(rng) + (noise(rng, side, 1.2) * rng.uniform(0, 12))[..., None]
+    return lit(rng, mix(wall, tiles, smoothstep(y - line, 60)))
+
+
+def boards(rng: np.random.Generator, side: int) -> np.ndarray:
+    """Furniture: turned rectangles with sharp edges, each in its own color and shade."""
+    y, x = grid(side)
+    image = np.broadcast_to(color(rng), (side, side, 3)).astype(np.float32)
+    for _ in range(int(rng.integers(3, 9))):
+        cy, cx, half_width, half_height = *rng.uniform(-1, 1, 2), *rng.uniform(0.1, 0.6, 2)
+        angle = rng.uniform(0, np.pi)
+        u = np.cos(angle) * (x - cx) + np.sin(angle) * (y - cy)
+        v = np.cos(angle) * (y - cy) - np.sin(angle) * (x - cx)
+        inside = np.minimum(half_width - np.abs(u), half_height - np.abs(v))
+        shade = color(rng) + rng.uniform(-40, 40) * (u / half_width)[..., None]
+        image = mix(image, shade, smoothstep(inside, rng.uniform(20, 120)))
+    return lit(rng, image)
+
+
 def horizon(rng: np.random.Generator, side: int) -> np.ndarray:
     """A ridge: ground with coarse texture below a brighter sky."""
     y, _ = grid(side)
@@ -144,6 +176,7 @@ def cells(rng: np.random.Generator, side: int) -> np.ndarray:
 
 
 TRAIN_FAMILIES: tuple[Family, ...] = (clouds, gradient, blobs, weave, edges)
+TRAIN_SCENERY: tuple[Family, ...] = (*TRAIN_FAMILIES, floor, boards)  # of several emoji at once
 TEST_FAMILIES: tuple[Family, ...] = (horizon, bokeh, cells)
 
 

@@ -108,10 +108,17 @@ def pictures(
     `sprites` uint8 (n, t, t, 4); `backgrounds` uint8 (m, b, b, 3) with b >= 96, of which random
     ones are cropped and flipped.
     """
-    images = np.stack([crop(rng, backgrounds) for _ in sprites]).astype(np.float32)
+    images = np.stack([crop(rng, backgrounds, SIDE) for _ in sprites]).astype(np.float32)
     layers = np.stack([place(rng, recolor(rng, s, jitter), jitter) for s in sprites])
     alpha = layers[..., 3:].astype(np.float32) / 255
     images += alpha * (layers[..., :3] - images)
+    return expose(rng, images, jitter)
+
+
+def expose(rng: np.random.Generator, images: np.ndarray, jitter: Jitter) -> np.ndarray:
+    """Float32 (n, s, s, 3) in 0..255 as a camera would take them: uint8 of another contrast and
+    brightness, with grain, some of them out of focus.
+    """
     count = len(images)
     gain = rng.uniform(1 - jitter.tone / 2, 1 + jitter.tone / 2, (count, 1, 1, 1))
     offset = rng.uniform(-40, 40, (count, 1, 1, 1)) * jitter.tone
@@ -122,12 +129,12 @@ def pictures(
     return np.stack([soften(rng, p, jitter) for p in images.astype(np.uint8)])
 
 
-def crop(rng: np.random.Generator, backgrounds: np.ndarray) -> np.ndarray:
-    """A random 96 x 96 window of a random background, flipped half of the time."""
-    slack = backgrounds.shape[1] - SIDE
+def crop(rng: np.random.Generator, backgrounds: np.ndarray, side: int) -> np.ndarray:
+    """A random side x side window of a random background, flipped half of the time."""
+    slack = backgrounds.shape[1] - side
     which = rng.integers(len(backgrounds))
     top, left = rng.integers(0, slack + 1, 2)
-    window = backgrounds[which, top : top + SIDE, left : left + SIDE]
+    window = backgrounds[which, top : top + side, left : left + side]
     return window[:, ::-1] if rng.random() < 0.5 else window
 
 
@@ -161,7 +168,21 @@ def place(rng: np.random.Generator, sprite: np.ndarray, jitter: Jitter) -> np.nd
     """The sprite scaled, turned and moved onto an empty picture; uint8 (96, 96, 4)."""
     size = rng.uniform(*jitter.size_px)
     room = max(0.0, (SIDE - size) / 2) + jitter.overflow * size
-    center = SIDE / 2 + rng.uniform(-room, room, 2)
+    return warp(rng, sprite, jitter, size, SIDE / 2 + rng.uniform(-room, room, 2), SIDE)
+
+
+def warp(
+    rng: np.random.Generator,
+    sprite: np.ndarray,
+    jitter: Jitter,
+    size: float,
+    center: np.ndarray,
+    side: int,
+) -> np.ndarray:
+    """The sprite, `size` pixels long and turned, at a center (x, y); uint8 (side, side, 4).
+
+    Of the jitter, all but the size and the position count. Turning and shearing keep the area.
+    """
     angle = np.deg2rad(rng.uniform(-jitter.rotation_deg, jitter.rotation_deg))
     ratio, shear = np.exp(rng.uniform(-jitter.stretch, jitter.stretch) / 2), jitter.stretch
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -173,7 +194,7 @@ def place(rng: np.random.Generator, sprite: np.ndarray, jitter: Jitter) -> np.nd
     shift = tile / 2 - inverse @ center
     data = (*inverse[0], shift[0], *inverse[1], shift[1])
     layer = Image.fromarray(sprite).transform(
-        (SIDE, SIDE),
+        (side, side),
         Image.Transform.AFFINE,
         tuple(float(v) for v in data),
         resample=Image.Resampling.BILINEAR,
@@ -182,7 +203,7 @@ def place(rng: np.random.Generator, sprite: np.ndarray, jitter: Jitter) -> np.nd
 
 
 def soften(rng: np.random.Generator, picture: np.ndarray, jitter: Jitter) -> np.ndarray:
-    """Now and then, a picture slightly out of focus; uint8 (96, 96, 3)."""
+    """Now and then, a picture slightly out of focus; uint8 (s, s, 3)."""
     if rng.random() >= jitter.blur:
         return picture
     blur = ImageFilter.GaussianBlur(rng.uniform(0.3, 1.2))

@@ -7,4 +7,5 @@ greedy.py    the same in a plain loop, to test against
 matching.py  which anchor answers for which object
 loss.py      SSD's loss
 records.py   labeled objects, and what was found, from any of the outputs
+average_precision.py  COCO's mAP of what was found (the extra `coco`)
 """

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 
+from exporter.training.recipe import Balance
+
 NEGATIVES_PER_POSITIVE = 3
 FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0  # Lin et al. 2017 (arXiv:1708.02002)
-
-
-class Balance(StrEnum):
-    """What keeps the many anchors without an object from drowning the few that have one."""
-
-    HARD_NEGATIVES = "hard-negatives"  # the wrongest three per positive count
-    FOCAL = "focal"  # all count, the easy ones less
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +38,13 @@ def detection_loss(
     settings: LossSettings,
 ) -> DetectionLoss:
     """Logits (n, anchors, classes), offsets (n, anchors, 4), targets as `match` gives them."""
-    positive = classes > 0
+    positive, known = classes > 0, classes >= 0
     count = positive.sum().clamp_min(1)
-    per_anchor = _classification(class_logits, classes, settings.balance)
+    per_anchor = _classification(class_logits, classes.clamp_min(0), settings.balance)
+    counted = known
     if settings.balance is Balance.HARD_NEGATIVES:
-        per_anchor = torch.where(positive | hard_negatives(per_anchor, positive), per_anchor, 0.0)
+        counted = positive | hard_negatives(per_anchor, positive, known)
+    per_anchor = torch.where(counted, per_anchor, 0.0)
     classification = per_anchor.sum() / count
     box = F.smooth_l1_loss(box_offsets[positive], offsets[positive], reduction="sum") / count
     return DetectionLoss(
@@ -56,15 +52,18 @@ def detection_loss(
     )
 
 
-def hard_negatives(loss: torch.Tensor, positive: torch.Tensor) -> torch.Tensor:
+def hard_negatives(
+    loss: torch.Tensor, positive: torch.Tensor, known: torch.Tensor | None = None
+) -> torch.Tensor:
     """Bool (n, anchors): of every image the three negatives per positive with the largest loss.
 
-    An image without an object keeps three, so that it can say so.
+    An image without an object keeps three, so that it can say so. What is not `known` is none.
     """
     wanted = NEGATIVES_PER_POSITIVE * positive.sum(1, keepdim=True).clamp_min(1)
-    candidates = torch.where(positive, -torch.inf, loss.detach())
+    passed_over = positive if known is None else positive | ~known
+    candidates = torch.where(passed_over, -torch.inf, loss.detach())
     order = candidates.argsort(dim=1, descending=True, stable=True)
-    chosen: torch.Tensor = (order.argsort(dim=1) < wanted) & ~positive
+    chosen: torch.Tensor = (order.argsort(dim=1) < wanted) & ~passed_over
     return chosen
 
 

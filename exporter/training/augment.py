@@ -63,7 +63,7 @@ def augmented(
         image = image.crop(box).resize((side, side), FILTERS[contract.resize_filter])
     if random.random() < how.flip:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return np.asarray(_recolored(image, how, random))
+    return np.asarray(recolored(image, how, random))
 
 
 def _box(
@@ -88,7 +88,8 @@ def _box(
     return left, top, left + w, top + h
 
 
-def _recolored(image: Image.Image, how: Augment, random: np.random.Generator) -> Image.Image:
+def recolored(image: Image.Image, how: Augment, random: np.random.Generator) -> Image.Image:
+    """The same RGB image in other light, by factors around 1."""
     steps = (
         (how.brightness, ImageEnhance.Brightness),
         (how.contrast, ImageEnhance.Contrast),

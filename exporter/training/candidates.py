@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -10,7 +11,7 @@ import torch
 
 from exporter.checkpoints import TrainedIntegers, save_checkpoint
 from exporter.graph import QuantizedGraph
-from exporter.models import MobileNetV2
+from exporter.models import Network, RawDetections
 from exporter.quantize.fake_quant import FusedNetwork
 from exporter.quantize.integer_network import IntegerNetwork
 from exporter.quantize.settings import Bits
@@ -18,6 +19,7 @@ from exporter.quantize.stages import END_TO_END
 from exporter.training.device import autocast
 from exporter.training.loading import to_input
 from exporter.training.settings import Arithmetic
+from exporter.training.targets import Given
 from exporter.training.validation import Tally
 from exporter.verdicts import QuantizationStage
 
@@ -25,8 +27,8 @@ from exporter.verdicts import QuantizationStage
 class Candidate(Protocol):
     """What an epoch has come to."""
 
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Uint8 (n, 3, r, r) as loaded -> float32 (n, classes) on the CPU."""
+    def __call__(self, images: torch.Tensor) -> Given:
+        """Float32 results, on any device, for uint8 (n, 3, r, r) as loaded."""
         ...
 
     def save(self, path: Path, tally: Tally, *, best: bool) -> None:
@@ -37,15 +39,16 @@ class Candidate(Protocol):
 class FloatCandidate:
     """A float network in eval mode."""
 
-    def __init__(self, model: MobileNetV2, device: torch.device, precision: Arithmetic) -> None:
+    def __init__(self, model: Network, device: torch.device, precision: Arithmetic) -> None:
         self.model, self.device, self.precision = model.eval(), device, precision
 
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits, computed on the device in its precision."""
+    @torch.no_grad()
+    def __call__(self, images: torch.Tensor) -> Given:
+        """Computed on the device in its precision."""
         on_device = images.to(self.device, memory_format=torch.channels_last)
-        with torch.no_grad(), autocast(self.device, self.precision):
-            logits: torch.Tensor = self.model(to_input(on_device, self.model.spec.preprocess))
-        return logits.float().cpu()
+        with autocast(self.device, self.precision):
+            given = self.model(to_input(on_device, self.model.spec.preprocess))
+        return in_float32(given)
 
     def save(self, path: Path, tally: Tally, *, best: bool) -> None:
         """The weights and their spec; how they did is in metrics.jsonl."""
@@ -53,42 +56,53 @@ class FloatCandidate:
         save_checkpoint(path, self.model.spec, self.model.state_dict())
 
 
-class IntegerLogits:
+def in_float32(given: Given) -> Given:
+    """What was computed in fewer bits."""
+    if isinstance(given, RawDetections):
+        return RawDetections(*(tensor.float() for tensor in given))
+    return given.float()
+
+
+def given_by(results: Mapping[str, torch.Tensor]) -> Given:
+    """A graph's results as its module gives them."""
+    return results["logits"] if "logits" in results else RawDetections(**results)
+
+
+class IntegerResults:
     """An int8 graph, run as the integers that ship, on the CPU wherever the training is."""
 
     def __init__(self, graph: QuantizedGraph, bits: Bits) -> None:
         self.network = IntegerNetwork(graph, bits.code_limits(graph))
         self.contract = graph.spec.preprocess
 
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Float32 (n, classes) for uint8 (n, 3, r, r)."""
-        inputs = to_input(images.cpu(), self.contract)
-        return torch.from_numpy(self.network(inputs.numpy()))
+    def __call__(self, images: torch.Tensor) -> Given:
+        """Dequantized, for uint8 (n, 3, r, r)."""
+        results = self.network.results(to_input(images.cpu(), self.contract).numpy())
+        return given_by({name: torch.from_numpy(array) for name, array in results.items()})
 
 
-class FloatLogits:
+class FloatResults:
     """The float model that integers are compared with, and learn from."""
 
     def __init__(self, graph: QuantizedGraph, device: torch.device) -> None:
         self.network = FusedNetwork(graph).eval().requires_grad_(False).to(device)
         self.contract, self.device = graph.spec.preprocess, device
 
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Float32 (n, classes) on the CPU for uint8 (n, 3, r, r)."""
-        logits: torch.Tensor = self.network(to_input(images.to(self.device), self.contract))
-        return logits.cpu()
+    def __call__(self, images: torch.Tensor) -> Given:
+        """On the device, for uint8 (n, 3, r, r)."""
+        return given_by(self.network.results(to_input(images.to(self.device), self.contract)))
 
 
 class IntegerCandidate:
     """An int8 graph beside the float model that it began with."""
 
-    def __init__(self, model: MobileNetV2, integers: TrainedIntegers, bits: Bits) -> None:
+    def __init__(self, model: Network, integers: TrainedIntegers, bits: Bits) -> None:
         self.model, self.integers = model, integers
-        self.logits = IntegerLogits(integers.graph, bits)
+        self.results = IntegerResults(integers.graph, bits)
 
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits of the integers."""
-        return self.logits(images)
+    def __call__(self, images: torch.Tensor) -> Given:
+        """Of the integers."""
+        return self.results(images)
 
     def save(self, path: Path, tally: Tally, *, best: bool) -> None:
         """With one stage more: that of an epoch of end-to-end training, which this is."""

@@ -11,6 +11,14 @@ import numpy as np
 from exporter.errors import TrainingError
 from exporter.files import staged
 
+NAMES = {  # of a score's figures, all of them shares
+    "top1": "top-1",
+    "top5": "top-5",
+    "map50": "mAP50",
+    "map": "mAP",
+    "miou": "mIoU",
+    "pixels": "pixels",
+}
 CURE = "pip install 'mnv2-export[plots]'"
 NAMED = 40  # classes whose names still fit beside a matrix
 
@@ -21,27 +29,25 @@ def available() -> bool:
 
 
 def draw_curve(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Loss and learning rate by update, accuracy by epoch, from the lines of metrics.jsonl.
+    """Loss and learning rate by update, the score by epoch, from the lines of metrics.jsonl.
 
     Integers have their SQNR to the float model beside it; their training loss is no cross-entropy.
     """
     train = [row for row in rows if row["kind"] == "train"]
     val = [row for row in rows if row["kind"] == "val"]
     integers = any(row.get("quality") for row in val)
-    ratios = (3, 3, 3, 1) if integers else (3, 3, 1)
+    figures = [name for name in NAMES if any(row.get(name) is not None for row in val)]
+    ratios = (3, *(3 for _ in figures[:1]), *(3 for _ in range(integers)), 1)
     figure = _figure(9.0, 0.5 + sum(ratios))
     panels = figure.subplots(len(ratios), 1, sharex=True, height_ratios=ratios)
-    loss, accuracy, lr = panels[0], panels[1], panels[-1]
+    loss, lr = panels[0], panels[-1]
     steps, epochs = [row["step"] for row in train], [row["step"] for row in val]
     loss.plot(steps, [row["loss"] for row in train], label="training")
     if not integers:
         loss.plot(epochs, [row["loss"] for row in val], "o-", label="validation")
-    loss.set_ylabel("loss" if integers else "cross-entropy")
-    for key, label in (("top1", "top-1"), ("top5", "top-5")):
-        accuracy.plot(epochs, [100 * row[key] for row in val], "o-", label=label)
-    for row in [row for row in val if row["best"]][-1:]:
-        accuracy.axvline(row["step"], color="0.6", linestyle=":", label=f"best, {row['top1']:.1%}")
-    accuracy.set_ylabel("validation, %")
+    loss.set_ylabel("cross-entropy" if "top1" in figures and not integers else "loss")
+    if figures:
+        _draw_score(panels[1], val, figures)
     if integers:
         ratio = [row["quality"]["sqnr_db"] for row in val]
         panels[2].plot(epochs, ratio, "o-", color="C2", label="SQNR to float")
@@ -55,8 +61,22 @@ def draw_curve(path: Path, rows: list[dict[str, Any]]) -> None:
     _save(figure, path)
 
 
+def _draw_score(axes: Any, val: list[dict[str, Any]], figures: list[str]) -> None:
+    scored = [row for row in val if row.get(figures[0]) is not None]
+    epochs = [row["step"] for row in scored]
+    for key in figures:
+        axes.plot(epochs, [100 * row[key] for row in scored], "o-", label=NAMES[key])
+    for row in [row for row in scored if row["best"]][-1:]:
+        label = f"best, {row[figures[0]]:.1%}"
+        axes.axvline(row["step"], color="0.6", linestyle=":", label=label)
+    axes.set_ylabel("validation, %")
+
+
 def draw_confusion(path: Path, counts: np.ndarray, labels: tuple[str, ...]) -> None:
-    """Shares of each true class (a row) by guess; `counts` is int64 (classes, classes)."""
+    """Shares of each true class (a row) by guess; `counts` is int64 (classes, classes).
+
+    Of images, or of pixels.
+    """
     size = min(14.0, 4.0 + 0.25 * len(labels))
     figure = _figure(size, size)
     axes = figure.subplots()

@@ -68,6 +68,14 @@ class World:
             dist.broadcast_object_list(box, src=0, device=CPU)
         return box[0]
 
+    def gathered(self, value: T) -> list[T]:
+        """Every worker's value, by rank, on every worker; any picklable ones."""
+        if self.size == 1:
+            return [value]
+        found: list[T | None] = [None] * self.size
+        dist.all_gather_object(found, value)
+        return [one for one in found if one is not None]
+
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
         """What any worker objects to inside the block, all leave for, and the lead tells it."""

@@ -19,15 +19,15 @@ from exporter.events import Note
 from exporter.training import run_folder
 from exporter.training.augment import Augment
 from exporter.training.candidates import Candidate
-from exporter.training.events import Reported, Trained, TrainingEvent, Validated
+from exporter.training.events import Reported, Trained, TrainingEvent, Validated, flat
 from exporter.training.interrupt import Interrupt
 from exporter.training.learner import Learner
 from exporter.training.loading import Batch, train_batches, val_batches
-from exporter.training.recipes import Recipe
+from exporter.training.recipe import Recipe
 from exporter.training.run_folder import RunFolder
 from exporter.training.settings import Settings
-from exporter.training.sources import Splits
-from exporter.training.validation import Tally, evaluate
+from exporter.training.validation import Tally
+from exporter.training.views import Pictures, PictureSplits, View, view_of
 
 
 @dataclass(kw_only=True)
@@ -49,7 +49,7 @@ class Engine:
         self,
         *,
         settings: Settings,
-        splits: Splits,
+        splits: PictureSplits,
         learner: Learner,
         folder: RunFolder,
         interrupt: Interrupt,
@@ -75,8 +75,9 @@ class Engine:
             epochs=self.at.epoch,
             step=self.at.step,
             best_epoch=self.at.best_epoch or None,
-            top1=tally.top1 if tally else None,
-            top5=tally.top5 if tally else None,
+            task=self.spec.task,
+            score=tally.score if tally else None,
+            loss=tally.loss if tally else None,
             images=tally.images if tally else None,
             quality=tally.quality if tally else None,
             seconds=time.perf_counter() - started,
@@ -108,9 +109,7 @@ class Engine:
 
     def _batches(self, *, skip: int = 0) -> Generator[Batch, None, None]:
         yield from train_batches(
-            self.splits.train,
-            self.spec.preprocess,
-            augmentation(self.recipe),
+            self._view(self.splits.train),
             self.recipe.batch,
             epoch=self.at.epoch,
             seed=self.settings.seed,
@@ -119,6 +118,9 @@ class Engine:
             workers=self.settings.workers or 0,
             skip=skip,
         )
+
+    def _view(self, source: Pictures) -> View:
+        return view_of(source, self.spec, augmentation(self.recipe))
 
     def _next(self, batches: Iterator[Batch]) -> Batch | None:
         """The next batch unless the epoch is over or any worker was asked to stop."""
@@ -183,8 +185,8 @@ class Engine:
             epochs=self.recipe.epochs,
             step=at.step,
             loss=tally.loss,
-            top1=tally.top1,
-            top5=tally.top5,
+            task=self.spec.task,
+            score=tally.score,
             images=tally.images,
             best=best,
             quality=tally.quality,
@@ -195,15 +197,13 @@ class Engine:
 
     def _evaluate_with(self, candidate: Candidate) -> Tally:
         batches = val_batches(
-            self.splits.val,
-            self.spec.preprocess,
+            self._view(self.splits.val),
             self.recipe.batch,
             rank=self.world.rank,
             world=self.world.size,
             workers=self.settings.workers or 0,
         )
-        reference = self.learner.reference
-        return evaluate(candidate, self.spec.classes, batches, self.world, reference)
+        return self.learner.evaluate(candidate, batches)
 
     def _best_from_disk(self) -> Tally:
         """What the file that will be built from gives, rather than what memory gave."""
@@ -220,7 +220,7 @@ class Engine:
 
     def _log(self, kind: str, event: Reported | Validated) -> None:
         if self.world.lead:
-            self.folder.append({"kind": kind, **dataclasses.asdict(event)})
+            self.folder.append({"kind": kind, **flat(event)})
 
 
 def augmentation(recipe: Recipe) -> Augment:
@@ -235,14 +235,17 @@ def augmentation(recipe: Recipe) -> Augment:
 
 
 def draw(folder: RunFolder, tally: Tally, labels: tuple[str, ...]) -> Iterator[Note]:
-    """The curve and the confusion matrix, or a note on what they need."""
+    """The curve and, where there is one, the confusion matrix; or a note on what they need."""
     from exporter.training import curves
 
+    counts = tally.confusion
     if not curves.available():
-        yield Note(text=f"no curve.png and confusion.png: {curves.CURE}")
+        pictures = "curve.png" if counts is None else "curve.png and confusion.png"
+        yield Note(text=f"no {pictures}: {curves.CURE}")
         return
     try:
         curves.draw_curve(folder.path / "curve.png", folder.metrics())
-        curves.draw_confusion(folder.path / "confusion.png", tally.confusion.numpy(), labels)
+        if counts is not None:
+            curves.draw_confusion(folder.path / "confusion.png", counts.numpy(), labels)
     except TrainingError as error:  # the run is complete without them
         yield Note(text=error.message)

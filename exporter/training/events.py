@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from exporter.events import Note, StageFinished, StageProgressed, StageStarted
-from exporter.verdicts import Quality, Quantization
+from exporter.tasks import Task
+from exporter.verdicts import Quality, Quantization, Score
+
+# The figures of a score, under the names that metrics.jsonl has them by; the first says the most.
+FIGURES = {
+    Task.CLASSIFICATION: ("top1", "top5"),
+    Task.DETECTION: ("map50", "map"),
+    Task.SEGMENTATION: ("miou", "pixels"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,10 +24,11 @@ class Started:
     """Everything is loaded; the first update comes next."""
 
     folder: Path
+    task: Task
     recipe: str
     train_images: int
     val_images: int
-    classes: int
+    classes: int  # without the background
     workers: int
     device: str
     precision: str
@@ -47,8 +58,8 @@ class Validated:
     epochs: int
     step: int
     loss: float
-    top1: float
-    top5: float
+    task: Task
+    score: Score | None  # None where it needs a package that is missing
     images: int
     best: bool
     quality: Quality | None = None  # of integers against the float model
@@ -62,8 +73,9 @@ class Trained:
     epochs: int  # finished ones
     step: int
     best_epoch: int | None
-    top1: float | None
-    top5: float | None
+    task: Task
+    score: Score | None
+    loss: float | None  # of validation
     images: int | None
     seconds: float
     quality: Quality | None = None
@@ -75,6 +87,15 @@ class Settled:
     """After Trained, of integers: what became of every stage."""
 
     record: Quantization
+
+
+def flat(event: Reported | Validated | Trained) -> dict[str, Any]:
+    """Its fields in one level, for JSON: a score's figures stand in its place."""
+    row = dataclasses.asdict(event)
+    if isinstance(event, Reported):
+        return row
+    del row["task"], row["score"]
+    return row | {name: getattr(event.score, name, None) for name in FIGURES[event.task]}
 
 
 Preparation = StageStarted | StageProgressed | StageFinished | Note

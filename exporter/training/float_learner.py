@@ -1,4 +1,4 @@
-"""Training of the float network: labels, and where the recipe says so an average of the weights."""
+"""Training of a float network, and where the recipe says so of an average of its weights."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
-from exporter.checkpoints import build_model, load_checkpoint
-from exporter.models import MobileNetV2
+from exporter.checkpoints import build_network, load_checkpoint
+from exporter.models import Network
 from exporter.training import ema
-from exporter.training.candidates import FloatCandidate
+from exporter.training.candidates import FloatCandidate, in_float32
 from exporter.training.device import autocast
 from exporter.training.distributed import World
 from exporter.training.freeze import freeze, frozen_blocks, frozen_part, train_mode
@@ -21,14 +20,15 @@ from exporter.training.learner import Learner
 from exporter.training.loading import Batch, to_input
 from exporter.training.schedule import Plan
 from exporter.training.settings import Arithmetic
+from exporter.training.targets import Targets
 from exporter.training.validation import Tally
 
 
 class FloatLearner(Learner):
-    """A MobileNetV2 that learns from labels."""
+    """A float network that learns from labels."""
 
     def __init__(
-        self, model: MobileNetV2, plan: Plan, world: World, precision: Arithmetic, accumulate: int
+        self, model: Network, plan: Plan, world: World, precision: Arithmetic, accumulate: int
     ) -> None:
         super().__init__(model, model.spec, plan, world, precision, accumulate)
         self.model = model
@@ -44,11 +44,11 @@ class FloatLearner(Learner):
             self.shared = self.world.share(self.model)
         train_mode(self.model, blocks)
 
-    def loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Cross-entropy with the recipe's label smoothing."""
+    def loss(self, images: torch.Tensor, targets: Targets) -> torch.Tensor:
+        """The task's."""
         with autocast(self.world.device, self.precision):
-            logits = self.shared(to_input(images, self.spec.preprocess))
-        return F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
+            given = self.shared(to_input(images, self.spec.preprocess))
+        return self.objective.loss(in_float32(given), targets)
 
     def follow(self, step: int) -> None:
         """Move the average."""
@@ -71,12 +71,12 @@ class FloatLearner(Learner):
 
     def reload(self, path: Path) -> FloatCandidate:
         """The network of a checkpoint."""
-        model = build_model(load_checkpoint(path)).to(self.world.device)
+        model = build_network(load_checkpoint(path)).to(self.world.device)
         return FloatCandidate(model, self.world.device, self.precision)
 
     def rank(self, tally: Tally) -> tuple[float, ...]:
-        """Top-1; of equally many right guesses the loss decides."""
-        return (tally.top1, -tally.loss)
+        """The task's."""
+        return self.objective.rank(tally)
 
     def state(self) -> dict[str, Any]:
         """With the average."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from exporter.models import MobileNetV2
-from exporter.training.recipes import BLOCKS, Recipe
+from exporter.models import Network
+from exporter.training.recipe import BLOCKS, Recipe
 
 
 def frozen_blocks(recipe: Recipe, epoch: int) -> int:
@@ -13,18 +13,18 @@ def frozen_blocks(recipe: Recipe, epoch: int) -> int:
     return BLOCKS if epoch < recipe.head_epochs else recipe.freeze
 
 
-def frozen_part(model: MobileNetV2, blocks: int) -> nn.Sequential:
+def frozen_part(model: Network, blocks: int) -> nn.Sequential:
     """The first blocks."""
     return nn.Sequential(*list(model.features)[:blocks])
 
 
-def freeze(model: MobileNetV2, blocks: int) -> None:
+def freeze(model: Network, blocks: int) -> None:
     """No gradients for the first blocks, all for the others."""
     model.requires_grad_(True)
     frozen_part(model, blocks).requires_grad_(False)
 
 
-def train_mode(model: MobileNetV2, blocks: int) -> None:
+def train_mode(model: Network, blocks: int) -> None:
     """Batch norm of frozen blocks uses what it has measured before, as it will when exported."""
     model.train()
     frozen_part(model, blocks).eval()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,25 @@ from torch import nn
 
 from exporter.errors import ArtifactError
 from exporter.spec import ModelSpec
+from exporter.tasks import Task
 from exporter.training.candidates import Candidate
+from exporter.training.detection_objective import DetectionObjective
 from exporter.training.distributed import World
 from exporter.training.loading import Batch
+from exporter.training.objective import ClassObjective, Objective
 from exporter.training.optimizers import make_optimizer
+from exporter.training.recipe import Recipe
 from exporter.training.schedule import Plan
+from exporter.training.segmentation_objective import SegmentationObjective
 from exporter.training.settings import Arithmetic
+from exporter.training.targets import Targets
 from exporter.training.validation import Compute, Tally
+
+OBJECTIVES: dict[Task, Callable[[ModelSpec, Recipe, World], Objective]] = {
+    Task.CLASSIFICATION: ClassObjective,
+    Task.DETECTION: DetectionObjective,
+    Task.SEGMENTATION: SegmentationObjective,
+}
 
 
 class Learner(abc.ABC):
@@ -37,6 +49,7 @@ class Learner(abc.ABC):
         accumulate: int,
     ) -> None:
         self.spec = spec
+        self.objective = OBJECTIVES[spec.task](spec, plan.recipe, world)
         self.plan, self.recipe, self.world = plan, plan.recipe, world
         self.precision, self.accumulate = precision, accumulate
         model.to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -50,8 +63,8 @@ class Learner(abc.ABC):
         """Make ready for the updates of an epoch."""
 
     @abc.abstractmethod
-    def loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Of uint8 (n, 3, r, r) images and int64 (n,) labels on the device."""
+    def loss(self, images: torch.Tensor, targets: Targets) -> torch.Tensor:
+        """Of uint8 (n, 3, r, r) images and what they show, on the device."""
 
     @abc.abstractmethod
     def candidate(self, batches: Iterable[Batch]) -> Candidate:
@@ -60,6 +73,10 @@ class Learner(abc.ABC):
     @abc.abstractmethod
     def reload(self, path: Path) -> Candidate:
         """What a candidate wrote, from disk."""
+
+    def evaluate(self, candidate: Candidate, batches: Iterable[Batch]) -> Tally:
+        """Over the batches of all workers together."""
+        return self.objective.evaluate(candidate, batches, self.reference)
 
     @abc.abstractmethod
     def rank(self, tally: Tally) -> tuple[float, ...]:
@@ -77,12 +94,13 @@ class Learner(abc.ABC):
             group["lr"] = self.plan.lr(step)
         self.optimizer.zero_grad(set_to_none=True)
         images = batch.images.to(self.world.device, memory_format=torch.channels_last)
-        labels = batch.labels.to(self.world.device)
-        parts = list(zip(images.chunk(self.accumulate), labels.chunk(self.accumulate), strict=True))
+        shown = batch.labels.to(self.world.device)
+        targets: Sequence[Targets] = shown.chunk(self.accumulate)
+        parts = list(zip(images.chunk(self.accumulate), targets, strict=True))
         total = torch.zeros((), device=self.world.device)
-        for index, (part, targets) in enumerate(parts):
+        for index, (part, wanted) in enumerate(parts):
             with self._exchange(last=index + 1 == len(parts)):
-                loss = self.loss(part, targets) * (len(targets) / len(labels))
+                loss = self.loss(part, wanted) * (len(part) / len(images))
                 self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         self.scaler.step(self.optimizer)

@@ -18,11 +18,11 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from exporter.errors import DataError
-from exporter.preprocess import to_pixels
 from exporter.spec import ChannelOrder, Preprocess
 from exporter.threads import cores
-from exporter.training.augment import Augment, augmented, generator
-from exporter.training.sources import Source
+from exporter.training.augment import generator
+from exporter.training.targets import Target, Targets, collate
+from exporter.training.views import View
 
 MAX_WORKERS = 8  # per training process; more rarely pay
 _STREAM = 1  # keeps the order's random numbers apart from the augmentations'
@@ -33,7 +33,7 @@ class Batch:
     """Images as the network's planes, not yet normalized."""
 
     images: torch.Tensor  # uint8 (b, 3, r, r), channels in the contract's order
-    labels: torch.Tensor  # int64 (b,)
+    labels: Targets
     indices: torch.Tensor  # int64 (b,), of the source
 
 
@@ -48,47 +48,22 @@ class _Failure:
     hint: str
 
 
-_Sample = tuple[torch.Tensor, int, int]
+_Sample = tuple[torch.Tensor, Target, int]
 
 
 @dataclass(frozen=True, eq=False)
 class _Views(Dataset[_Sample | _Failure]):
-    source: Source
-    contract: Preprocess
-    augment: Augment | None  # None: the contract's pixels, exactly
-    seed: int = 0
-    epoch: int = 0
+    view: View
+    random: tuple[int, int] | None = None  # seed and epoch; None: the contract's pixels, exactly
 
     def __getitem__(self, index: int) -> _Sample | _Failure:
         index = int(index)
+        numbers = None if self.random is None else generator(*self.random, index)
         try:
-            planes = _planes(self._pixels(index), self.contract)
+            pixels, target = self.view(index, numbers)
         except DataError as error:
             return _Failure(error.message, error.hint)
-        return planes, self.source.target(index), index
-
-    def _pixels(self, index: int) -> np.ndarray:
-        if self.augment is None:
-            return source_pixels(self.source, index, self.contract)
-        image = self.source.image(index)
-        random = generator(self.seed, self.epoch, index)
-        try:
-            return augmented(image, self.contract, self.augment, random)
-        except DataError as error:
-            raise _named(error, self.source, index) from None
-
-
-def source_pixels(source: Source, index: int, contract: Preprocess) -> np.ndarray:
-    """An image by the contract, uint8 RGB (r, r, 3); raises DataError naming the file."""
-    image = source.image(index)
-    try:
-        return to_pixels(image, contract)
-    except DataError as error:
-        raise _named(error, source, index) from None
-
-
-def _named(error: DataError, source: Source, index: int) -> DataError:
-    return DataError(f"{source.name(index)}: {error.message}", error.hint)
+        return _planes(pixels, self.view.contract), target, index
 
 
 def _planes(pixels: np.ndarray, contract: Preprocess) -> torch.Tensor:
@@ -98,9 +73,7 @@ def _planes(pixels: np.ndarray, contract: Preprocess) -> torch.Tensor:
 
 
 def train_batches(
-    source: Source,
-    contract: Preprocess,
-    augment: Augment,
+    view: View,
     batch: int,
     *,
     epoch: int,
@@ -116,22 +89,20 @@ def train_batches(
     fewer images than one batch of all ranks, and for an image that cannot be read.
     """
     together = batch * world
-    count = len(source) // together
+    count = len(view) // together
     if count == 0:
         across = f" on each of {world} processes" if world > 1 else ""
         raise DataError(
-            f"{len(source)} images are fewer than one batch of {batch}{across}",
+            f"{len(view)} images are fewer than one batch of {batch}{across}",
             "make the batch smaller",
         )
-    order = np.random.Generator(np.random.PCG64([seed, epoch, _STREAM])).permutation(len(source))
+    order = np.random.Generator(np.random.PCG64([seed, epoch, _STREAM])).permutation(len(view))
     mine = order[: count * together].reshape(count, world, batch)[skip:, rank]
-    views = _Views(source, contract, augment, seed, epoch)
-    return _load(views, list(mine), workers)
+    return _load(_Views(view, (seed, epoch)), list(mine), workers)
 
 
 def val_batches(
-    source: Source,
-    contract: Preprocess,
+    view: View,
     batch: int,
     *,
     rank: int = 0,
@@ -142,9 +113,9 @@ def val_batches(
 
     Ranks may differ by one image, so by one batch, and a rank beyond the last image has none.
     """
-    mine = np.arange(rank, len(source), world)
+    mine = np.arange(rank, len(view), world)
     batches = [mine[start : start + batch] for start in range(0, len(mine), batch)]
-    return _load(_Views(source, contract, None), batches, workers)
+    return _load(_Views(view), batches, workers)
 
 
 def _load(views: _Views, batches: list[np.ndarray], workers: int) -> Iterator[Batch]:
@@ -184,7 +155,7 @@ def _collate(samples: list[_Sample | _Failure]) -> Batch | _Failure:
     images, labels, indices = zip(*good, strict=True)
     return Batch(
         images=torch.stack(images),
-        labels=torch.tensor(labels, dtype=torch.int64),
+        labels=collate(labels),
         indices=torch.tensor(indices, dtype=torch.int64),
     )
 

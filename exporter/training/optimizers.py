@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from exporter.training.recipes import OptimizerName, Recipe
+from exporter.training.recipe import OptimizerName, Recipe
 
 
 class RMSpropTF(torch.optim.Optimizer):
@@ -92,7 +92,8 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
             momentum=recipe.momentum,
             eps=recipe.eps,
         )
-    if recipe.optimizer is OptimizerName.SGD:
-        return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=True)
+    if recipe.optimizer in (OptimizerName.SGD, OptimizerName.MOMENTUM):
+        nesterov = recipe.optimizer is OptimizerName.SGD
+        return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov)
     betas = recipe.momentum, recipe.square_decay
     return torch.optim.AdamW(groups, lr=recipe.lr, betas=betas, eps=recipe.eps)

@@ -11,40 +11,35 @@ kept only if it is better than what was kept before. A run folder as that of `tr
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from exporter.checkpoints import BEST, TrainedIntegers, load_checkpoint
 from exporter.data import TRAINING_COUNT
-from exporter.errors import ArtifactError, DataError
-from exporter.events import Note, Stage
-from exporter.findings import Finding
+from exporter.errors import ArtifactError, DataError, UnsupportedError
+from exporter.events import Note
 from exporter.fold import fold
 from exporter.graph import QuantizedGraph
-from exporter.manifest import Calibration
-from exporter.models import MobileNetV2
 from exporter.preprocess import normalize
 from exporter.quantize import health
 from exporter.quantize.equalize import equalize
 from exporter.quantize.fake_quant import FusedNetwork
-from exporter.quantize.settings import QatSettings
-from exporter.quantize.stages import END_TO_END, Guard, Judged, quantize_in_stages
-from exporter.quantizing import examined, progress
+from exporter.quantize.stages import END_TO_END
 from exporter.spec import ModelSpec
+from exporter.tasks import Task
 from exporter.threads import one_thread
 from exporter.training import run_folder
-from exporter.training.candidates import FloatLogits, IntegerCandidate, IntegerLogits
+from exporter.training.candidates import IntegerCandidate
 from exporter.training.device import pick_device
 from exporter.training.distributed import World, join
 from exporter.training.engine import Position
-from exporter.training.events import Preparation, Settled, TrainingEvent
-from exporter.training.loading import source_pixels, val_batches
-from exporter.training.qat_learner import QatLearner, bits_of, metric_of
+from exporter.training.events import Settled, TrainingEvent
+from exporter.training.qat_learner import QatLearner, bits_of
+from exporter.training.qat_preparation import START, FirstStages
 from exporter.training.run_folder import RunFolder
 from exporter.training.runs import (
     Place,
@@ -58,13 +53,11 @@ from exporter.training.runs import (
     with_workers,
 )
 from exporter.training.settings import Settings
-from exporter.training.sources import Source, Splits
 from exporter.training.start import Start, starting_point
-from exporter.training.thinning import evenly, thinned
-from exporter.training.validation import evaluate
+from exporter.training.thinning import Thinned, evenly, thinned
+from exporter.training.views import Pictures, PictureSplits, source_pixels
 from exporter.verdicts import Accuracy, Metric, Quality, QuantizationStage
 
-START = "start.safetensors"
 FEW = 200  # images to validate on
 
 
@@ -72,12 +65,28 @@ def qat(settings: Settings, place: Place) -> Iterator[TrainingEvent]:
     """Train integers as asked; every worker runs this, and the lead's events tell the story."""
     settings = with_workers(settings)
     with own_cores(settings), join(pick_device(settings.device)) as world:
+        if not place.resume:
+            with world.together():
+                settings = dataclasses.replace(settings, task=_task(settings))
         yield from _qat(settings, place, world)
+
+
+def _task(settings: Settings) -> Task:
+    """The checkpoint's; raises UnsupportedError for what is asked of classifiers only."""
+    assert settings.init is not None, "the command asks for a checkpoint"
+    task = load_checkpoint(settings.init).spec.task
+    if task is not Task.CLASSIFICATION and settings.recipe.distill < 1:
+        raise UnsupportedError(
+            f"--distill {settings.recipe.distill:g}: integers of a model for {task} learn from "
+            "the float model alone",
+            "leave --distill out",
+        )
+    return task
 
 
 def _qat(settings: Settings, place: Place, world: World) -> Iterator[TrainingEvent]:
     splits = opened(settings, world)
-    splits = dataclasses.replace(splits, val=thinned(splits.val, settings.val_limit))
+    splits = Thinned(splits.train, thinned(splits.val, settings.val_limit), splits.notes)
     with world.together():
         going_on(place, splits, world)
         start = _start(settings, splits.train.labels, place)
@@ -96,7 +105,7 @@ def _qat(settings: Settings, place: Place, world: World) -> Iterator[TrainingEve
         float_graph, spread = world.same(_equalized(float_graph, images))
     integers = _started(folder) if place.resume else None
     if integers is None:
-        preparation = _Preparation(
+        stages = FirstStages(
             settings=settings,
             train=splits.train,
             val=splits.val,
@@ -105,7 +114,7 @@ def _qat(settings: Settings, place: Place, world: World) -> Iterator[TrainingEve
             pixels=pixels,
             world=world,
         )
-        integers = yield from preparation.run(folder)
+        integers = yield from stages.run(folder)
     learner = QatLearner(model, float_graph, integers, plan, world, settings.accumulate, spread)
     position = find_position(folder, place, learner)
     if not position.best_rank:
@@ -118,20 +127,34 @@ def _qat(settings: Settings, place: Place, world: World) -> Iterator[TrainingEve
         yield from _settled(learner, folder, position)
 
 
-def _few(splits: Splits) -> tuple[str, ...]:
+def _few(splits: PictureSplits) -> tuple[str, ...]:
     count = len(splits.val)
     if count >= FEW:
         return ()
     return (f"{count} images to validate on: stages that differ by little may differ by chance",)
 
 
-def _equalized(graph: QuantizedGraph, images: np.ndarray) -> tuple[QuantizedGraph, float]:
-    """The float graph to quantize, and the variance of its logits."""
+def _equalized(
+    graph: QuantizedGraph, images: np.ndarray
+) -> tuple[QuantizedGraph, dict[str, float]]:
+    """The float graph to quantize, and the variance of each of its results."""
     equal = equalize(graph, images)
     network = FusedNetwork(equal).eval()
+    sums: dict[str, torch.Tensor] = {}  # by output: values, their sum and that of their squares
     with torch.no_grad():
-        logits = torch.cat([network(part) for part in torch.split(torch.from_numpy(images), 16)])
-    return equal, max(float(logits.var()), torch.finfo(torch.float32).tiny)
+        for x in torch.split(torch.from_numpy(images), 16):
+            for name, result in network.results(x).items():
+                values = result.double()
+                count = torch.tensor(values.numel(), dtype=torch.float64)
+                added = torch.stack((count, values.sum(), values.square().sum()))
+                sums[name] = sums.get(name, torch.zeros_like(added)) + added
+    return equal, {name: _variance(*each.tolist()) for name, each in sums.items()}
+
+
+def _variance(count: float, total: float, squares: float) -> float:
+    """Positive, so that it can be divided by."""
+    variance = (squares - total * total / count) / max(1.0, count - 1)
+    return max(variance, torch.finfo(torch.float32).tiny)
 
 
 def _start(settings: Settings, labels: tuple[str, ...], place: Place) -> Start:
@@ -162,86 +185,7 @@ def _integers(path: Path) -> TrainedIntegers:
     return integers
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Preparation:
-    """The stages before end-to-end training.
-
-    All workers compute the same; what the lead has is what counts, should a machine differ.
-    """
-
-    settings: Settings
-    train: Source
-    val: Source
-    model: MobileNetV2
-    graph: QuantizedGraph  # float, equalized
-    pixels: np.ndarray  # uint8 (n, r, r, 3), to calibrate with
-    world: World
-
-    def run(self, folder: RunFolder) -> Generator[Preparation, None, TrainedIntegers]:
-        """Quantize in stages, and write the best for the run to begin with."""
-        recipe = self.settings.recipe
-        pixels = self.pixels
-        images = normalize(pixels, self.graph.spec.preprocess)
-        found = health.check_model(self.model, self.graph.spec)
-        yield from (Note(text=line) for line in health.told(found))
-        yield from examined(self.graph, images)
-        guard = Guard(
-            self._judge(),
-            QatSettings(bits=bits_of(recipe), steps=recipe.block_steps, seed=self.settings.seed),
-            metric_of(recipe),
-        )
-        stage = Stage("quantize")
-        yield stage.started
-        with one_thread():
-            for done in quantize_in_stages(self.graph, images, guard):
-                told = progress(done)
-                if told is not None:
-                    yield told
-        record = guard.record
-        settings = {**record.settings, "end_to_end": dataclasses.asdict(recipe)}
-        integers = TrainedIntegers(
-            graph=self.world.same(guard.best),
-            record=dataclasses.replace(record, settings=settings),
-            calibration=Calibration(
-                images=len(pixels),
-                sha256=hashlib.sha256(pixels.tobytes()).hexdigest(),
-                origin=f"{len(pixels)} images of the training split",
-            ),
-        )
-        yield stage.finished(record.told())
-        yield from (Note(text=line) for line in health.told(self._found(integers.graph)))
-        if self.world.lead:
-            candidate = IntegerCandidate(self.model, integers, guard.settings.bits)
-            for name in (BEST, START):
-                folder.save_integers(name, candidate)
-        self.world.wait()
-        return integers
-
-    def _found(self, graph: QuantizedGraph) -> tuple[Finding, ...]:
-        return health.check_graph(graph, bits_of(self.settings.recipe).code_limits(graph))
-
-    def _judge(self) -> Callable[[QuantizedGraph], Judged]:
-        recipe, spec, world = self.settings.recipe, self.graph.spec, self.world
-        reference = FloatLogits(self.graph, world.device)
-
-        def judge(graph: QuantizedGraph) -> Judged:
-            batches = val_batches(
-                self.val,
-                spec.preprocess,
-                recipe.batch,
-                rank=world.rank,
-                world=world.size,
-                workers=self.settings.workers or 0,
-            )
-            logits = IntegerLogits(graph, bits_of(recipe))
-            tally = evaluate(logits, spec.classes, batches, world, reference)
-            assert tally.quality is not None, "there is a reference"
-            return Judged(quality=tally.quality, accuracy=tally.accuracy)
-
-        return judge
-
-
-def _calibration_pixels(train: Source, spec: ModelSpec) -> np.ndarray:
+def _calibration_pixels(train: Pictures, spec: ModelSpec) -> np.ndarray:
     """Uint8 (n, r, r, 3), evenly from the training split, without augmentation."""
     chosen = evenly(len(train), TRAINING_COUNT)
     return np.stack([source_pixels(train, i, spec.preprocess) for i in chosen])
@@ -268,10 +212,17 @@ def _best_epoch(folder: RunFolder, metric: Metric) -> QuantizationStage | None:
         QuantizationStage(
             name=END_TO_END,
             quality=Quality(**row["quality"]),
-            accuracy=Accuracy(images=row["images"], top1=row["top1"], top5=row["top5"]),
+            accuracy=_accuracy(row),
             kept=False,
         )
         for row in folder.metrics()
         if row["kind"] == "val"
     ]
     return max(epochs, key=lambda stage: stage.rank(metric), default=None)
+
+
+def _accuracy(row: dict[str, Any]) -> Accuracy | None:
+    """Of a classifier's epoch."""
+    if "top1" not in row:
+        return None
+    return Accuracy(images=row["images"], top1=row["top1"], top5=row["top5"])

@@ -1,27 +1,28 @@
-"""End-to-end training of an int8 graph: by the float model's logits, by labels, or by both."""
+"""End-to-end training of an int8 graph: by the float model's results, by labels, or by both."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
+from torch import nn
 
 from exporter.checkpoints import TrainedIntegers, load_checkpoint
 from exporter.errors import ArtifactError
 from exporter.graph import QuantizedGraph
-from exporter.models import MobileNetV2
+from exporter.models import Network
 from exporter.quantize.qat_network import QatNetwork
 from exporter.quantize.settings import Bits
-from exporter.training.candidates import FloatLogits, IntegerCandidate, ended
+from exporter.training.candidates import FloatResults, IntegerCandidate, ended, given_by
 from exporter.training.distributed import World
 from exporter.training.learner import Learner
 from exporter.training.loading import Batch, to_input
 from exporter.training.recipes import Recipe
 from exporter.training.schedule import Plan
 from exporter.training.settings import Arithmetic
+from exporter.training.targets import Targets
 from exporter.training.validation import Tally
 from exporter.verdicts import Metric
 
@@ -31,17 +32,17 @@ class QatLearner(Learner):
 
     def __init__(
         self,
-        model: MobileNetV2,
+        model: Network,
         float_graph: QuantizedGraph,
         integers: TrainedIntegers,
         plan: Plan,
         world: World,
         accumulate: int,
-        spread: float,
+        spread: Mapping[str, float],
         *,
         rounding: bool = True,
     ) -> None:
-        """`spread` is the variance of the float model's logits, one for all batches and workers.
+        """`spread` has the variances of the float model's results, the same for all batches.
 
         Without `rounding` it trains the float network: the control of what rounding is worth.
         """
@@ -56,7 +57,7 @@ class QatLearner(Learner):
         )
         super().__init__(network, model.spec, plan, world, Arithmetic.FP32, accumulate)
         self.model, self.integers, self.bits, self.network = model, integers, bits, network
-        self.reference = self.teacher = FloatLogits(float_graph, world.device)
+        self.reference = self.teacher = FloatResults(float_graph, world.device)
         self.metric = metric_of(plan.recipe)
         self.spread = spread
         self.graphs: list[QuantizedGraph] = [graph]  # of the last two epochs
@@ -65,22 +66,30 @@ class QatLearner(Learner):
         """The workers agree once on what they exchange."""
         del epoch
         if self.shared is self.trained:
-            self.shared = self.world.share(self.trained)
+            self.shared = self.world.share(_Results(self.network))
         self.trained.train()
 
-    def loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """The recipe's mix of distillation and cross-entropy."""
+    def loss(self, images: torch.Tensor, targets: Targets) -> torch.Tensor:
+        """The recipe's mix of distillation and the task's loss."""
         inputs, share = to_input(images, self.spec.preprocess), self.recipe.distill
-        logits = self.shared(inputs)
-        total = torch.zeros((), device=logits.device)
+        results: dict[str, torch.Tensor] = self.shared(inputs)
+        total = torch.zeros((), device=inputs.device)
         if share > 0:
             with torch.no_grad():
-                exact = self.teacher.network(inputs)
-            total = total + share * (logits - exact).square().mean() / self.spread
+                exact = self.teacher.network.results(inputs)
+            total = total + share * self._distance(results, exact)
         if share < 1:
-            smoothing = self.recipe.label_smoothing
-            total = total + (1 - share) * F.cross_entropy(logits, labels, label_smoothing=smoothing)
+            total = total + (1 - share) * self.objective.loss(given_by(results), targets)
         return total
+
+    def _distance(
+        self, results: Mapping[str, torch.Tensor], exact: Mapping[str, torch.Tensor]
+    ) -> torch.Tensor:
+        """Mean over the outputs of the squared distance by the output's variance."""
+        parts = [
+            (results[name] - exact[name]).square().mean() / self.spread[name] for name in results
+        ]
+        return torch.stack(parts).mean()
 
     def follow(self, step: int) -> None:
         """Keep learned ranges within bounds."""
@@ -104,6 +113,18 @@ class QatLearner(Learner):
     def rank(self, tally: Tally) -> tuple[float, ...]:
         """By the metric that the stages before were compared by."""
         return ended(tally, kept=True).rank(self.metric)
+
+
+class _Results(nn.Module):
+    """All results of a network in training, where its `forward` has one."""
+
+    def __init__(self, network: QatNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        """By name."""
+        return self.network.results(x)
 
 
 def bits_of(recipe: Recipe) -> Bits:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 
 from PIL import Image
 
@@ -17,17 +18,18 @@ SHOWN = 5  # names in an error
 
 
 def without_damaged(
-    groups: list[tuple[Entry, ...]], limit: int
+    groups: list[tuple[Entry, ...]], limit: int, check: Callable[[Entry], str] | None = None
 ) -> tuple[list[tuple[Entry, ...]], tuple[str, ...]]:
     """The groups without what cannot be read, and a note that names each; at most `limit` in all.
 
-    Raises DataError beyond the limit, with the count and the first few.
+    `check` says why an image cannot be used, `complaint` if none is given. Raises DataError beyond
+    the limit, with the count and the first few.
     """
     kept, complaints, total = [], [], 0
     for group in groups:
         good = []
         for entry in group:
-            wrong = complaint(entry)
+            wrong = (check or complaint)(entry)
             if wrong:
                 complaints.append(wrong)
             else:

@@ -1,92 +1,43 @@
-"""Recipes: every number that a training run depends on, each with where it comes from.
+"""Recipes: their values for classifiers and integers, each with where it comes from.
 
-No torch here, so that `train --explain` answers at once.
+Those of the other tasks are in `task_recipes`. No torch here, so `train --explain` answers at once.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from enum import StrEnum
 
 from exporter.errors import UnsupportedError
+from exporter.tasks import Task
+from exporter.training import task_recipes
+from exporter.training.recipe import (
+    BLOCKS,
+    Balance,
+    Decay,
+    OptimizerName,
+    Recipe,
+    RecipeName,
+)
 
-
-class RecipeName(StrEnum):
-    """The recipes that have a name."""
-
-    PAPER = "paper"
-    FINETUNE = "finetune"
-    QAT = "qat"
-
-
-class OptimizerName(StrEnum):
-    """RMSPROP is TensorFlow's form of it, which is not torch's."""
-
-    RMSPROP = "rmsprop"
-    ADAMW = "adamw"
-    SGD = "sgd"
-
-
-class Decay(StrEnum):
-    """STAIRS multiplies by a factor every few epochs; COSINE falls to zero at the end."""
-
-    STAIRS = "stairs"
-    COSINE = "cosine"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How a model is trained; `batch` and `lr` are one worker's."""
-
-    name: RecipeName
-    optimizer: OptimizerName
-    lr: float
-    lr_times_workers: bool = False
-    batch: int
-    epochs: int
-    decay: Decay
-    decay_factor: float = 1.0  # of STAIRS
-    decay_epochs: float = 0.0  # of STAIRS, divided by the number of workers
-    warmup_epochs: float = 0.0
-    momentum: float = 0.0
-    square_decay: float = 0.0  # of the mean square of RMSPROP and ADAMW
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-    decay_depthwise: bool = True  # batch norm and biases are never decayed
-    label_smoothing: float = 0.0
-    ema: float = 0.0  # decay per step of the weights' average; 0 keeps none
-    statistics_batches: int = 50  # that the average's batch norm is measured on
-    crop_area: tuple[float, float] = (0.08, 1.0)  # share of the photo that a crop keeps
-    flip: float = 0.5  # probability of a mirrored picture
-    color: float = 0.0  # brightness, contrast and saturation change by up to this share
-    freeze: int = 0  # blocks of `features` that keep their weights
-    head_epochs: int = 0  # epochs at first that train the classifier alone
-    distill: float = 0.0  # share of the loss that is the distance to the float model's logits
-    learn_ranges: bool = False  # of activations; weights keep their channel's range
-    block_steps: int = 0  # updates of each block before that
-    weight_bits: int = 8
-    depthwise_bits: int = 8
-    edge_bits: int = 8  # weights of the first and the last layer
-    activation_bits: int = 8  # but for the image and the logits
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.distill <= 1:
-            raise UnsupportedError(f"--distill {self.distill:g} is not within 0 and 1")
-        for name in ("lr", "batch", "epochs"):
-            if not getattr(self, name) > 0:
-                raise UnsupportedError(f"{name} {getattr(self, name)} is not positive")
-        if not 0 <= self.freeze <= BLOCKS:
-            raise UnsupportedError(
-                f"--freeze {self.freeze}: the network has {BLOCKS} blocks before its head"
-            )
-        if not 0 <= self.head_epochs <= self.epochs:
-            raise UnsupportedError(
-                f"--head-epochs {self.head_epochs} is not within the {self.epochs} epochs"
-            )
-
-
-BLOCKS = 19  # the stem, 17 inverted residuals and the last 1x1 convolution
+__all__ = [
+    "ADAMW",
+    "BLOCKS",
+    "MOST_BITS",
+    "PAPER",
+    "QAT",
+    "SGD",
+    "Balance",
+    "Changes",
+    "Decay",
+    "OptimizerName",
+    "Recipe",
+    "RecipeName",
+    "Setting",
+    "explain",
+    "make_recipe",
+    "note_on",
+]
 
 PAPER = Recipe(
     name=RecipeName.PAPER,
@@ -139,12 +90,10 @@ QAT = Recipe(
     block_steps=60,
 )
 FEW_BITS, FEW_BITS_LR, MOST_BITS = 6, 1e-4, 8  # so few bits of a kind of tensor want this lr
-SGD = dataclasses.replace(
-    ADAMW, optimizer=OptimizerName.SGD, lr=0.01, square_decay=0.0, weight_decay=4e-5
-)
+SGD = task_recipes.by_sgd(ADAMW)
 
 _OPTIMIZERS = {
-    RecipeName.PAPER: (OptimizerName.RMSPROP,),
+    RecipeName.PAPER: (OptimizerName.RMSPROP,),  # of classifiers
     RecipeName.FINETUNE: (OptimizerName.ADAMW, OptimizerName.SGD),
     RecipeName.QAT: (OptimizerName.ADAMW,),
 }
@@ -203,16 +152,25 @@ _QAT_SOURCES = {
     "activation_bits": "--activations",
 }
 _SOURCES = {
-    RecipeName.PAPER: _PAPER_SOURCES,
-    RecipeName.FINETUNE: _FINETUNE_SOURCES,
-    RecipeName.QAT: _QAT_SOURCES,
+    (Task.CLASSIFICATION, RecipeName.PAPER): _PAPER_SOURCES,
+    (Task.CLASSIFICATION, RecipeName.FINETUNE): _FINETUNE_SOURCES,
+    (Task.CLASSIFICATION, RecipeName.QAT): _QAT_SOURCES,
+    **task_recipes.SOURCES,
 }
-NOTES = {
-    RecipeName.PAPER: "The paper's 16 workers updated asynchronously, which cannot be repeated: "
-    "here they update together, as in TF-slim's command for 72.0 %.",
-    RecipeName.QAT: "Of `mnv2-export qat`: after ranges, bias correction and block-wise training "
-    "the whole network is trained, and kept only if that helps on held-out images.",
-    RecipeName.FINETUNE: "Give --init; from random weights the paper's schedule is the better one.",
+_TOGETHER = (
+    "The paper's 16 workers updated asynchronously, which cannot be repeated: here they update "
+    "together, as in TF-slim's command for 72.0 %."
+)
+_AFTERWARDS = (
+    "Of `mnv2-export qat`: after ranges, bias correction and block-wise training the whole network "
+    "is trained, and kept only if that helps on held-out images."
+)
+_WITH_INIT = "Give --init; from random weights the paper's schedule is the better one."
+_NOTES = {
+    (Task.CLASSIFICATION, RecipeName.PAPER): _TOGETHER,
+    (Task.CLASSIFICATION, RecipeName.QAT): _AFTERWARDS,
+    (Task.CLASSIFICATION, RecipeName.FINETUNE): _WITH_INIT,
+    **task_recipes.NOTES,
 }
 
 
@@ -235,6 +193,7 @@ class Changes:
     epochs: int | None = None
     freeze: int | None = None
     head_epochs: int | None = None
+    loss: Balance | None = None
     distill: float | None = None
     learn_ranges: bool | None = None
     weight_bits: int | None = None
@@ -243,32 +202,45 @@ class Changes:
     activation_bits: int | None = None
 
 
-def make_recipe(name: RecipeName, changes: Changes) -> Recipe:
+def make_recipe(name: RecipeName, changes: Changes, task: Task = Task.CLASSIFICATION) -> Recipe:
     """A named recipe with the user's changes; optimizer and bits come first, as they set the lr."""
+    if changes.loss is not None and task is not Task.DETECTION:
+        raise UnsupportedError(
+            f"--loss {changes.loss} is a detector's, not one of {task}", "add --task detection"
+        )
+    if name is RecipeName.QAT and task is not Task.CLASSIFICATION:
+        raise UnsupportedError(f"the recipe {name} is a classifier's, not one of {task}")
     asked = {k: v for k, v in dataclasses.asdict(changes).items() if v is not None}
-    return dataclasses.replace(_base(name, changes), **asked)
+    return dataclasses.replace(_base(name, changes, task), **asked)
 
 
-def _base(name: RecipeName, changes: Changes | Recipe) -> Recipe:
+def note_on(recipe: Recipe, task: Task) -> str:
+    """What there is to know about it beside its values."""
+    return _NOTES[task, recipe.name]
+
+
+def _base(name: RecipeName, changes: Changes | Recipe, task: Task) -> Recipe:
     optimizer = changes.optimizer
-    offered = _OPTIMIZERS[name]
+    offered = task_recipes.OPTIMIZERS.get((task, name), _OPTIMIZERS[name])
     if optimizer is not None and optimizer not in offered:
         raise UnsupportedError(
             f"the recipe {name} has no {optimizer}", f"it has {' and '.join(offered)}"
         )
-    if name is RecipeName.PAPER:
-        return PAPER
     if name is RecipeName.QAT:
         asked = (changes.weight_bits, changes.depthwise_bits, changes.activation_bits)
         few = min(bits or MOST_BITS for bits in asked) <= FEW_BITS
         return dataclasses.replace(QAT, lr=FEW_BITS_LR) if few else QAT
-    return SGD if optimizer is OptimizerName.SGD else ADAMW
+    if task is Task.CLASSIFICATION:
+        base = PAPER if name is RecipeName.PAPER else ADAMW
+    else:
+        base = task_recipes.RECIPES[task, name]
+    return task_recipes.by_sgd(base) if optimizer is OptimizerName.SGD else base
 
 
-def explain(recipe: Recipe) -> tuple[Setting, ...]:
+def explain(recipe: Recipe, task: Task = Task.CLASSIFICATION) -> tuple[Setting, ...]:
     """Every value of a recipe with its source."""
-    base = _base(recipe.name, recipe)
-    sources = _SOURCES[recipe.name]
+    base = _base(recipe.name, recipe, task)
+    sources = _SOURCES[task, recipe.name]
     lines = []
     for field in dataclasses.fields(recipe):
         value = getattr(recipe, field.name)
@@ -285,6 +257,8 @@ def explain(recipe: Recipe) -> tuple[Setting, ...]:
 def _text(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if value is None:
+        return "none"
     if isinstance(value, tuple):
         return " to ".join(map(_text, value))
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -3,7 +3,7 @@
     run.json            settings and model
     state.pt            everything that the next update depends on; read without running any code
     last.safetensors    the weights after the last whole epoch, ready for `build`
-    best.safetensors    those of the epoch with the best accuracy
+    best.safetensors    those of the epoch with the best score
     metrics.jsonl       a line per report and per epoch
 
 Every file but metrics.jsonl is replaced whole: a kill or a full disk leaves the one before.
@@ -155,9 +155,9 @@ class RunFolder:
             write_atomic(self.path / METRICS, "".join(kept).encode())
 
 
-def create(out: Path, name: str | None, recipe: str) -> RunFolder:
-    """A new directory below `out`, named after its recipe and a number unless named."""
-    path = out / name if name else _numbered(out, recipe)
+def create(out: Path, name: str | None, kind: str) -> RunFolder:
+    """A new directory below `out`, named after its kind and a number unless named."""
+    path = out / name if name else _numbered(out, kind)
     if path.exists() and (not path.is_dir() or any(map(_visible, path.iterdir()))):
         raise ArtifactError(
             f"{path}: exists already", "choose another --name, or go on with it: --resume"
@@ -198,11 +198,11 @@ def _latest(out: Path) -> Path:
     return link.resolve() if link.is_symlink() else link
 
 
-def _numbered(out: Path, recipe: str) -> Path:
+def _numbered(out: Path, kind: str) -> Path:
     number = 1
-    while (out / f"{recipe}-{number}").exists():
+    while (out / f"{kind}-{number}").exists():
         number += 1
-    return out / f"{recipe}-{number}"
+    return out / f"{kind}-{number}"
 
 
 def _hint(error: BaseException | None) -> str:

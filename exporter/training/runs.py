@@ -12,12 +12,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from exporter.detection.anchors import map_sides
 from exporter.errors import DataError, UnsupportedError
 from exporter.events import Note
-from exporter.models import MobileNetV2
+from exporter.models import Network, make_network
 from exporter.preprocess import normalize
 from exporter.quantize import health
 from exporter.spec import ModelSpec
+from exporter.tasks import STRIDE, Task
 from exporter.threads import cores, threads
 from exporter.training import run_folder
 from exporter.training.device import pick_device, pick_precision
@@ -27,14 +29,16 @@ from exporter.training.events import Started, TrainingEvent
 from exporter.training.float_learner import FloatLearner
 from exporter.training.interrupt import watched
 from exporter.training.learner import Learner
-from exporter.training.loading import default_workers, source_pixels
+from exporter.training.loading import default_workers
+from exporter.training.objects import open_mask_splits, open_object_splits
 from exporter.training.run_folder import Began, RunFolder
 from exporter.training.schedule import Plan
 from exporter.training.settings import Settings
-from exporter.training.sources import Source, Splits, open_splits
+from exporter.training.sources import open_splits
 from exporter.training.start import Start, starting_point
 from exporter.training.tensorboard import mirrored
 from exporter.training.thinning import evenly
+from exporter.training.views import Pictures, PictureSplits, source_pixels
 
 EXAMINED = 32  # images that are looked at before training
 
@@ -53,7 +57,7 @@ class Run:
     """Everything that is settled before the first update."""
 
     settings: Settings
-    splits: Splits
+    splits: PictureSplits
     learner: Learner
     folder: RunFolder
     position: Position
@@ -61,12 +65,14 @@ class Run:
     def events(self) -> Iterator[TrainingEvent]:
         """Train, and tell of it."""
         settings, learner, world = self.settings, self.learner, self.learner.world
+        spec = learner.spec
         yield Started(
             folder=self.folder.path,
+            task=spec.task,
             recipe=settings.recipe.name,
             train_images=len(self.splits.train),
             val_images=len(self.splits.val),
-            classes=learner.spec.classes,
+            classes=spec.classes - (spec.task is not Task.CLASSIFICATION),
             workers=world.size,
             device=str(world.device),
             precision=learner.precision,
@@ -102,12 +108,12 @@ def _train(settings: Settings, place: Place, world: World) -> Iterator[TrainingE
         began = going_on(place, splits, world)
         start = begin(settings, splits, began)
         plan = make_plan(settings, splits, world)
-        _check_statistics(settings, start.model.spec.resolution)
+        _check_statistics(settings, start.model.spec)
         precision = pick_precision(settings.precision, world.device)
         learner = FloatLearner(start.model, plan, world, precision, settings.accumulate)
     folder = open_folder(settings, place, learner.spec, splits, world)
     position = find_position(folder, place, learner)
-    for text in (*splits.notes, *([] if place.resume else start.notes)):
+    for text in (*splits.notes, *([] if place.resume else start.notes), *learner.objective.notes):
         yield Note(text=text)
     if not place.resume:
         yield from examined(splits.train, start.model)
@@ -115,18 +121,27 @@ def _train(settings: Settings, place: Place, world: World) -> Iterator[TrainingE
     yield from run.events()
 
 
-def opened(settings: Settings, world: World) -> Splits:
+def opened(settings: Settings, world: World) -> PictureSplits:
     """The images, which one worker looks for and looks at."""
-    found: Splits | None = None
+    found: PictureSplits | None = None
     with world.together():
         if world.lead:
-            found = open_splits(settings.data, val=settings.val, split_seed=settings.seed)
+            found = find_splits(settings)
     splits = world.same(found)
     assert splits is not None, "the lead has found them"
     return splits
 
 
-def going_on(place: Place, splits: Splits, world: World) -> Began | None:
+def find_splits(settings: Settings) -> PictureSplits:
+    """Of the run's task."""
+    if settings.task is Task.DETECTION:
+        return open_object_splits(settings.data, val=settings.val, split_seed=settings.seed)
+    if settings.task is Task.SEGMENTATION:
+        return open_mask_splits(settings.data, val=settings.val, split_seed=settings.seed)
+    return open_splits(settings.data, val=settings.val, split_seed=settings.seed)
+
+
+def going_on(place: Place, splits: PictureSplits, world: World) -> Began | None:
     """What a run that goes on began with; raises where that is not what it would go on with."""
     if not place.resume:
         return None
@@ -147,15 +162,15 @@ def going_on(place: Place, splits: Splits, world: World) -> Began | None:
     return began
 
 
-def begin(settings: Settings, splits: Splits, began: Began | None) -> Start:
+def begin(settings: Settings, splits: PictureSplits, began: Began | None) -> Start:
     """The network; a run that goes on has its weights in its state, and needs no checkpoint."""
     if began is None:
         return starting_point(settings, splits.train.labels)
     torch.manual_seed(settings.seed)
-    return Start(model=MobileNetV2(began.spec), notes=())
+    return Start(model=make_network(began.spec), notes=())
 
 
-def examined(train: Source, model: MobileNetV2) -> Iterator[Note]:
+def examined(train: Pictures, model: Network) -> Iterator[Note]:
     """What would ruin the training, by the first look at its images and its network."""
     contract = model.spec.preprocess
     chosen = evenly(len(train), EXAMINED)
@@ -184,7 +199,7 @@ def _processes() -> int:
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
-def make_plan(settings: Settings, splits: Splits, world: World) -> Plan:
+def make_plan(settings: Settings, splits: PictureSplits, world: World) -> Plan:
     """The run's schedule; raises DataError where not even one batch can be filled."""
     plan = Plan(recipe=settings.recipe, images=len(splits.train), workers=world.size)
     together = plan.recipe.batch * plan.workers
@@ -196,12 +211,12 @@ def make_plan(settings: Settings, splits: Splits, world: World) -> Plan:
     return plan
 
 
-def _check_statistics(settings: Settings, resolution: int) -> None:
+def _check_statistics(settings: Settings, spec: ModelSpec) -> None:
     """Raise DataError for what would fail at the first update, before anything is written."""
-    # The last map of a 32 px image is one pixel, and batch norm needs two values or more.
+    # Of one pixel, as the last map of a 32 px image has, batch norm needs two images or more.
     part = -(-settings.recipe.batch // settings.accumulate)
     smallest = settings.recipe.batch % part or part
-    if smallest * (resolution // 32) ** 2 < 2:
+    if smallest * smallest_map(spec) ** 2 < 2:
         raise DataError(
             f"batches of {settings.recipe.batch} in {settings.accumulate} parts leave batch norm "
             "a single value",
@@ -209,8 +224,17 @@ def _check_statistics(settings: Settings, resolution: int) -> None:
         )
 
 
+def smallest_map(spec: ModelSpec) -> int:
+    """Pixels per side of the smallest map with batch norm; a segmenter has a pooled one."""
+    if spec.task is Task.SEGMENTATION:
+        return 1
+    if spec.task is Task.DETECTION:
+        return map_sides(spec.resolution)[-1]
+    return spec.resolution // STRIDE
+
+
 def open_folder(
-    settings: Settings, place: Place, spec: ModelSpec, splits: Splits, world: World
+    settings: Settings, place: Place, spec: ModelSpec, splits: PictureSplits, world: World
 ) -> RunFolder:
     """The lead makes or finds the folder, and all learn of it."""
     path = ""
@@ -218,7 +242,8 @@ def open_folder(
         if place.resume:
             return run_folder.existing(place.out, place.name)
         if world.lead:
-            folder = run_folder.create(place.out, place.name, settings.recipe.name)
+            named = "" if spec.task is Task.CLASSIFICATION else f"{spec.task}-"
+            folder = run_folder.create(place.out, place.name, f"{named}{settings.recipe.name}")
             images = len(splits.train), len(splits.val)
             folder.write_run(Began(settings=settings, spec=spec, workers=world.size, images=images))
             run_folder.point_latest(folder)

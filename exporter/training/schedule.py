@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from exporter.training.recipes import Decay, Recipe
+from exporter.training.recipe import Decay, Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,5 +49,7 @@ class Plan:
             return self.peak_lr * (step + 1) / (rising + 1)
         if self.recipe.decay is Decay.STAIRS:
             return self.peak_lr * self.recipe.decay_factor ** (step // self.decay_steps)
-        done = (step - rising) / max(1.0, self.steps - rising)
-        return self.peak_lr * (1 + math.cos(math.pi * min(1.0, done))) / 2
+        done = min(1.0, (step - rising) / max(1.0, self.steps - rising))
+        if self.recipe.decay is Decay.POLY:
+            return float(self.peak_lr * (1 - done) ** self.recipe.decay_power)
+        return self.peak_lr * (1 + math.cos(math.pi * done)) / 2

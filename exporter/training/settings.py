@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from exporter.errors import DataError, UnsupportedError
-from exporter.training.recipes import (
-    ADAMW,
-    Changes,
-    Decay,
-    OptimizerName,
-    Recipe,
-    RecipeName,
-    make_recipe,
-)
+from exporter.tasks import Task
+from exporter.training.recipe import Balance, Decay, OptimizerName, Recipe, RecipeName
+from exporter.training.recipes import ADAMW, Changes, make_recipe
 
 # What a resumed run may ask for anew: how it computes, and where its data has gone.
 MAY_CHANGE = ("data", "val", "device", "workers", "save_every", "tensorboard")
+
+HOLDS = {  # what `train` takes, for people
+    Task.CLASSIFICATION: "which has a folder per class",
+    Task.DETECTION: "which holds COCO or Pascal VOC",
+    Task.SEGMENTATION: "which holds images/ and masks/, COCO or Pascal VOC",
+}
 
 
 class Device(StrEnum):
@@ -48,10 +48,11 @@ class Settings:
 
     data: Path
     val: Path | None = None
+    task: Task = Task.CLASSIFICATION
     recipe: Recipe = ADAMW
     init: Path | None = None
     width: float | None = None  # None: of the checkpoint, else 1.0
-    resolution: int | None = None  # None: of the checkpoint, else 224
+    resolution: int | None = None  # None: of a checkpoint of this task, else the task's
     seed: int = 0
     accumulate: int = 1  # parts that a batch is computed in
     device: Device = Device.AUTO
@@ -70,21 +71,27 @@ class Settings:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Settings:
         """Read what `to_json` wrote."""
-        recipe = dict(data["recipe"])
-        recipe |= {
-            "name": RecipeName(recipe["name"]),
-            "optimizer": OptimizerName(recipe["optimizer"]),
-            "decay": Decay(recipe["decay"]),
-            "crop_area": tuple(recipe["crop_area"]),
-        }
         paths = {k: Path(data[k]) if data[k] else None for k in ("val", "init")}
         fixed = {
             "data": Path(data["data"]),
-            "recipe": Recipe(**recipe),
+            "task": Task(data.get("task", Task.CLASSIFICATION)),
+            "recipe": _recipe_from_json(data["recipe"]),
             "device": Device(data["device"]),
             "precision": Arithmetic(data["precision"]),
         }
         return cls(**{**data, **paths, **fixed})
+
+
+def _recipe_from_json(data: dict[str, Any]) -> Recipe:
+    loss = data.get("loss")
+    fixed = {
+        "name": RecipeName(data["name"]),
+        "optimizer": OptimizerName(data["optimizer"]),
+        "decay": Decay(data["decay"]),
+        "loss": None if loss is None else Balance(loss),
+        "crop_area": tuple(data["crop_area"]),
+    }
+    return Recipe(**{**data, **fixed})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +99,7 @@ class Asked:
     """What the command line says; None is what it does not say."""
 
     data: Path | None = None
+    task: Task | None = None
     recipe: RecipeName | None = None
     changes: Changes = dataclasses.field(default_factory=Changes)
     val: Path | None = None
@@ -119,7 +127,9 @@ class Asked:
 
 def asked_recipe(asked: Asked) -> Recipe:
     """The named recipe, or finetune, with what was said about its values."""
-    return make_recipe(asked.recipe or RecipeName.FINETUNE, asked.changes)
+    return make_recipe(
+        asked.recipe or RecipeName.FINETUNE, asked.changes, asked.task or Task.CLASSIFICATION
+    )
 
 
 def settle(asked: Asked, stored: Settings | None) -> Settings:
@@ -129,9 +139,8 @@ def settle(asked: Asked, stored: Settings | None) -> Settings:
     """
     if stored is None:
         if asked.data is None:
-            raise DataError(
-                "no images to train on", "mnv2-export train FOLDER, which has a folder per class"
-            )
+            task = asked.task or Task.CLASSIFICATION
+            raise DataError("no images to train on", f"mnv2-export train FOLDER, {HOLDS[task]}")
         return Settings(**asked.plain(), recipe=asked_recipe(asked))
     changes = {k: v for k, v in dataclasses.asdict(asked.changes).items() if v is not None}
     said = {"recipe": asked.recipe or stored.recipe.name, **changes}

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from PIL import Image
 
@@ -27,8 +27,8 @@ MOST_DIGITS = 9  # of a class given by its index
 PARTS = frozenset({"train", "val", "valid", "validation", "dev", "eval", "test"})
 
 
-class Source(Protocol):
-    """Labeled images by index, in an order that depends on nothing but the data."""
+class Pictures(Protocol):
+    """Images by index, in an order that depends on nothing but the data; of any task."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -41,12 +41,17 @@ class Source(Protocol):
         """8-bit RGB, upright, as `read_image` gives it; raises DataError naming the file."""
         ...
 
-    def target(self, index: int) -> int:
-        """The index of its class."""
-        ...
-
     def name(self, index: int) -> str:
         """Where the image lies, for a person."""
+        ...
+
+
+@runtime_checkable
+class Source(Pictures, Protocol):
+    """Images of one class each."""
+
+    def target(self, index: int) -> int:
+        """The index of its class."""
         ...
 
 

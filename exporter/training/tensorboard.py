@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from exporter.errors import MissingDependencyError
-from exporter.training.events import Reported, TrainingEvent, Validated
+from exporter.training.events import FIGURES, Reported, TrainingEvent, Validated, flat
 
 TRAIN = ("loss", "lr", "images_per_s")
-VAL = ("loss", "top1", "top5")
 
 
 def check() -> None:
@@ -32,8 +31,10 @@ def mirrored(events: Iterator[TrainingEvent], folder: Path) -> Iterator[Training
                 for name in TRAIN:
                     writer.add_scalar(f"train/{name}", getattr(event, name), event.step)
             elif isinstance(event, Validated):
-                for name in VAL:
-                    writer.add_scalar(f"val/{name}", getattr(event, name), event.step)
+                row = flat(event)
+                for name in ("loss", *FIGURES[event.task]):
+                    if row[name] is not None:
+                        writer.add_scalar(f"val/{name}", row[name], event.step)
             yield event
     finally:
         writer.close()

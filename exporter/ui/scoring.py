@@ -1,19 +1,45 @@
-"""Accuracy on labeled images: a bar while it runs, a table when it is done."""
+"""How right models are on labeled images: a bar while it runs, tables when it is done."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from exporter.accuracy import FLOAT, Evaluation, Score, Seen
-from exporter.intervals import Interval, Paired
+from exporter.intervals import Difference, Interval, Paired
+from exporter.scoring.records import (
+    FLOAT,
+    ClassEvaluation,
+    ClassRating,
+    Found,
+    PictureEvaluation,
+    Rating,
+    Row,
+    Score,
+    Seen,
+    WeakClass,
+)
+from exporter.tasks import Task
 from exporter.ui.live import PLAIN_EVERY_S, LiveDisplay, counting_bar
 from exporter.worst import Mistake, WorstClass
+
+AGAINST_FLOAT = (
+    "against float: the difference of top-1 on the same images, its 95 % interval, "
+    "and images that only one of the two got right (+ this file, - float)"
+)
+RESAMPLED = (
+    "95 %: from {} resamples of the images, the same for every file; "
+    "+0.0 alone: no difference on any"
+)
+FIGURES = {  # their titles, in the table's order
+    Task.DETECTION: {"map50": "mAP50", "map": "mAP"},
+    Task.SEGMENTATION: {"miou": "mIoU", "pixels": "pixels"},
+}
+WEAK = {Task.DETECTION: ("AP50", "objects"), Task.SEGMENTATION: ("IoU", "pixels")}
 
 
 class EvaluationProgress(LiveDisplay):
@@ -34,21 +60,66 @@ class EvaluationProgress(LiveDisplay):
             self.console.print(f"{event.images} of {event.of} images")
 
 
-def follow(stream: TextIO, events: Iterator[Seen | Evaluation], *, quiet: bool) -> Evaluation:
+def follow(stream: TextIO, events: Iterator[Seen | Found], *, quiet: bool) -> Found:
     """Draw what comes and return the result, which is the last."""
     with EvaluationProgress(stream, quiet=quiet) as progress:
         for event in events:
-            if isinstance(event, Evaluation):
+            if not isinstance(event, Seen):
                 return event
             progress.show(event)
     raise AssertionError("an evaluation ends in its result")
 
 
-def print_accuracy(console: Console, found: Evaluation) -> None:
+def print_scores(console: Console, found: Found) -> None:
     """A row per model, then what the figures mean."""
+    console.print(f"[italic]{escape(_title(found))}[/]", soft_wrap=True)
+    if isinstance(found, ClassEvaluation):
+        console.print(_classifiers(found))
+    else:
+        wide = _others(found, wide=True)
+        fits = console.measure(wide).maximum <= console.width
+        console.print(wide if fits else _others(found, wide=False))
+    _print_reasons(console, found.scores)
+    if isinstance(found, ClassEvaluation):
+        if any(score.against_float for score in found.scores):
+            _print_dim(console, AGAINST_FLOAT)
+        if found.worst:
+            _print_worst(console, found.worst)
+    else:
+        _print_dim(console, RESAMPLED.format(found.resamples))
+        if found.worst:
+            _print_weak(console, found.task, found.worst)
+    for note in found.notes:
+        _print_dim(console, note)
+
+
+def _title(found: Found) -> str:
     some = f" of {found.of}" if found.images < found.of else ""
-    title = f"{found.data}: {found.images}{some} images of {found.classes} classes"
-    console.print(f"[italic]{escape(title)}[/]", soft_wrap=True)
+    what = f"{found.images}{some} images"
+    if isinstance(found, PictureEvaluation) and found.task is Task.DETECTION:
+        what += f", {found.labeled} objects"
+    return f"{found.data}: {what} of {found.classes} classes"
+
+
+def _print_reasons(console: Console, rows: Sequence[Row]) -> None:
+    for row in rows:
+        if row.reason:
+            console.print(f"{_mark(row)} {escape(row.path)}: {escape(row.reason)}", soft_wrap=True)
+
+
+def _print_dim(console: Console, text: str) -> None:
+    console.print(f"[dim]{escape(text)}[/]", soft_wrap=True)
+
+
+def _mark(row: Row) -> str:
+    return "[bold red]failed[/]" if row.failed else "[yellow]not run[/]"
+
+
+def _speed(row: Row, images: int) -> str:
+    return "" if row.seconds is None else f"{1000.0 * row.seconds / images:.1f}"
+
+
+def _classifiers(found: ClassEvaluation) -> Table:
     table = Table()
     table.add_column("file", no_wrap=True)
     for column in ("top-1, 95 %", "top-5, 95 %", "against float, points"):
@@ -56,30 +127,88 @@ def print_accuracy(console: Console, found: Evaluation) -> None:
     table.add_column("ms/image", justify="right", no_wrap=True)
     for score in found.scores:
         table.add_row(*_row(score, found.images))
+    return table
+
+
+def _others(found: PictureEvaluation, *, wide: bool) -> Table:
+    """Detectors and segmenters: a column per figure, the differences below each other.
+
+    Where it is not `wide`, an interval goes below its figure.
+    """
+    names = FIGURES[found.task]
+    table = Table()
+    table.add_column("file", no_wrap=wide, overflow="fold")
+    against = "against float, points" if wide else "against\nfloat, points"
+    for title in (*(f"{name}, 95 %" for name in names.values()), against):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("ms/image", justify="right", no_wrap=True)
+    for rating in found.scores:
+        cells = _rated(rating, found.images, names)
+        table.add_row(*(cell if wide else cell.replace(" [dim](", "\n[dim](") for cell in cells))
+    return table
+
+
+def _rated(rating: Rating, images: int, names: dict[str, str]) -> tuple[str, ...]:
+    if not rating.figures:
+        return (escape(rating.path), _mark(rating), *[""] * (len(names) + 1))
+    shares = (_share(rating.figures[name]) for name in names)
+    differences = _differences(rating.against_float, names)
+    return escape(rating.path), *shares, differences, _speed(rating, images)
+
+
+def _differences(found: dict[str, Difference], names: dict[str, str]) -> str:
+    """In points, a line per figure; one for all where nothing differs on any resample."""
+    if found and not any(map(_differs, found.values())):
+        return "+0.0"
+    return "\n".join(
+        f"{names[name]} {_moved(difference) if _differs(difference) else '+0.0'}"
+        for name, difference in found.items()
+    )
+
+
+def _differs(difference: Difference) -> bool:
+    return difference.points != 0 or difference.low != 0 or difference.high != 0
+
+
+def _print_weak(console: Console, task: Task, worst: tuple[WeakClass, ...]) -> None:
+    """A row per class and model."""
+    figure, labeled = WEAK[task]
+    _print_worst_title(console, len(worst), figure, worst[0].scores[0].path)
+    table = Table()
+    table.add_column("class")
+    for column in ("images", labeled):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("file", no_wrap=True)
+    table.add_column(figure, justify="right")
+    if task is Task.SEGMENTATION:
+        table.add_column("most often taken for")
+    for one in worst:
+        start = escape(one.label), str(one.images), str(one.labeled)
+        for score in one.scores:
+            value = "-" if score.value is None else f"{score.value:.1%}"
+            taken = [_confused(score)] if task is Task.SEGMENTATION else []
+            table.add_row(*start, escape(score.path), value, *taken)
+            start = "", "", ""
+        table.add_section()
     console.print(table)
-    for score in found.scores:
-        if score.reason:
-            mark = "[bold red]failed[/]" if score.failed else "[yellow]not run[/]"
-            console.print(f"{mark} {escape(score.path)}: {escape(score.reason)}", soft_wrap=True)
-    if any(score.against_float for score in found.scores):
-        console.print(
-            "[dim]against float: the difference of top-1 on the same images, its 95 % interval, "
-            "and images that only one of the two got right (+ this file, - float)[/]",
-            soft_wrap=True,
-        )
-    if found.worst:
-        _print_worst(console, found.worst)
-    for note in found.notes:
-        console.print(f"[dim]{escape(note)}[/]", soft_wrap=True)
+
+
+def _confused(score: ClassRating) -> str:
+    """The wrong class and its share of pixels."""
+    found = score.taken_for
+    return "" if found is None else f"{escape(found.label)} [dim]({found.share:.1%})[/]"
+
+
+def _print_worst_title(console: Console, count: int, figure: str, path: str) -> None:
+    named = "class" if count == 1 else "classes"
+    model = f"the {path}" if path == FLOAT else path
+    title = f"The {count} {named} with the lowest {figure} of {model}"
+    console.print(f"\n[italic]{escape(title)}[/]", soft_wrap=True)
 
 
 def _print_worst(console: Console, worst: tuple[WorstClass, ...]) -> None:
     """A row per class and model."""
-    named = "class" if len(worst) == 1 else "classes"
-    first = worst[0].scores[0].path
-    model = f"the {first}" if first == FLOAT else first
-    title = f"The {len(worst)} {named} with the lowest top-1 of {model}"
-    console.print(f"\n[italic]{escape(title)}[/]", soft_wrap=True)
+    _print_worst_title(console, len(worst), "top-1", worst[0].scores[0].path)
     table = Table()
     table.add_column("class")
     table.add_column("images", justify="right", no_wrap=True)
@@ -102,11 +231,10 @@ def _mistake(found: Mistake | None) -> str:
 
 
 def _row(score: Score, images: int) -> tuple[str, str, str, str, str]:
-    if score.top1 is None or score.top5 is None or score.seconds is None:
-        mark = "[bold red]failed[/]" if score.failed else "[yellow]not run[/]"
-        return escape(score.path), mark, "", "", ""
+    if score.top1 is None or score.top5 is None:
+        return escape(score.path), _mark(score), "", "", ""
     difference = "" if score.against_float is None else _points(score.against_float)
-    speed = f"{1000.0 * score.seconds / images:.1f}"
+    speed = _speed(score, images)
     return escape(score.path), _share(score.top1), _share(score.top5), difference, speed
 
 
@@ -115,9 +243,11 @@ def _share(share: Interval) -> str:
 
 
 def _points(difference: Paired) -> str:
+    return _moved(difference, f", +{difference.gained} -{difference.lost}")
+
+
+def _moved(difference: Paired | Difference, more: str = "") -> str:
+    """In red where it is surely for the worse."""
     color = "red" if difference.high < 0 else "default"
-    interval = f"({difference.low:+.1f} to {difference.high:+.1f})"
-    return (
-        f"[{color}]{difference.points:+.1f}[/] [dim]{interval}, "
-        f"+{difference.gained} -{difference.lost}[/]"
-    )
+    interval = f"({difference.low:+.1f} to {difference.high:+.1f}){more}"
+    return f"[{color}]{difference.points:+.1f}[/] [dim]{interval}[/]"

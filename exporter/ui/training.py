@@ -12,6 +12,7 @@ from rich.progress import TaskID, TextColumn
 from rich.table import Table
 
 from exporter.events import Note
+from exporter.tasks import Task
 from exporter.training.events import Reported, Started, Trained, TrainingEvent, Validated
 from exporter.training.recipes import MOST_BITS, Setting
 from exporter.ui.live import PLAIN_EVERY_S, LiveDisplay, counting_bar
@@ -60,11 +61,11 @@ class TrainingProgress(LiveDisplay):
 
 def print_trained(console: Console, event: Trained, record: Quantization | None = None) -> None:
     """Where the run stands, and what to do next."""
-    if event.top1 is not None and event.top5 is not None:
+    if event.loss is not None:
         which = "no epoch won" if event.best_epoch is None else f"best epoch {event.best_epoch}"
+        told = f"validation loss {event.loss:.3f}" if event.score is None else event.score.told()
         console.print(
-            f"{which}: top-1 [bold]{event.top1:.1%}[/], "
-            f"top-5 {event.top5:.1%} of {event.images:,} images, {event.seconds:.0f} s",
+            f"{which}: [bold]{told}[/] of {event.images:,} images, {event.seconds:.0f} s",
             soft_wrap=True,
         )
     best = event.folder / "best.safetensors"
@@ -78,7 +79,8 @@ def print_trained(console: Console, event: Trained, record: Quantization | None 
 def print_settled(console: Console, record: Quantization) -> None:
     """Every stage, which was kept, and which won."""
     table = Table()
-    for column in ("stage", "SQNR to float", "agreement", "top-1", "kept"):
+    labeled = any(stage.accuracy for stage in record.stages)
+    for column in ("stage", "SQNR to float", "agreement", *(["top-1"] * labeled), "kept"):
         table.add_column(column, justify="left" if column == "stage" else "right")
     for stage in record.stages:
         name = stage.name
@@ -87,9 +89,9 @@ def print_settled(console: Console, record: Quantization) -> None:
         name = f"[bold]{name}[/]" if stage is record.winner else name
         table.add_row(
             name,
-            f"{stage.quality.sqnr_db:.1f} dB",
+            f"{stage.quality.ratio_db:.1f} dB",
             f"{stage.quality.top1_agreement:.1%}",
-            "" if stage.accuracy is None else f"{stage.accuracy.top1:.1%}",
+            *([f"{stage.accuracy.top1:.1%}"] if stage.accuracy else []),
             "yes" if stage.kept else "no",
         )
     console.print(table)
@@ -110,8 +112,9 @@ def print_recipe(console: Console, settings: tuple[Setting, ...], note: str) -> 
 def _started(event: Started) -> str:
     workers = "1 worker" if event.workers == 1 else f"{event.workers} workers"
     resumed = f", resumed after {event.step} updates" if event.step else ""
+    task = "" if event.task is Task.CLASSIFICATION else f" of {event.task}"
     return (
-        f"{event.folder}: recipe {event.recipe}, {event.train_images:,} images of "
+        f"{event.folder}: recipe {event.recipe}{task}, {event.train_images:,} images of "
         f"{event.classes} classes, {event.val_images:,} to validate, {workers} on {event.device}, "
         f"{event.precision}, {event.epochs} epochs of "
         f"{event.steps // event.epochs:,} updates{resumed}"
@@ -120,8 +123,9 @@ def _started(event: Started) -> str:
 
 def _validated(event: Validated) -> str:
     mark = "  [green]best so far[/]" if event.best else ""
-    near = f", {event.quality.sqnr_db:.1f} dB SQNR to float" if event.quality else ""
+    near = f", {event.quality.ratio_db:.1f} dB SQNR to float" if event.quality else ""
+    score = f", [bold]{event.score.told()}[/]" if event.score else ""
     return (
-        f"epoch {event.epoch}/{event.epochs}: validation loss {event.loss:.3f}, "
-        f"top-1 [bold]{event.top1:.1%}[/], top-5 {event.top5:.1%} of {event.images:,}{near}{mark}"
+        f"epoch {event.epoch}/{event.epochs}: validation loss {event.loss:.3f}{score} "
+        f"of {event.images:,}{near}{mark}"
     )

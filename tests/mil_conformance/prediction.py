@@ -58,7 +58,7 @@ SKIPPED = {
         "gru, lstm and rnn have no rule",
     ),
     "random numbers": (NO_RULE + r"\brandom_", "no two generators draw the same"),
-    "control flow": (NO_RULE + r"\b(cond|while_loop)\b", "a program here is one block"),
+    "control flow": (NO_RULE + r"\b(cond|while_loop)\b", "no branches, no loops inside loops"),
     "lists": (NO_RULE + r"\b(make_list|list_\w+)\b", "dynamic lists exist for control flow"),
     "state": (
         r"evaluator: has state|" + NO_RULE + r"\b\w+_state\b",
