@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from exporter.errors import ArtifactError, ExportError, TargetError, UnsupportedError
 from exporter.events import (
@@ -32,7 +33,7 @@ from exporter.manifest import (
     write_manifest,
 )
 from exporter.metadata import metadata
-from exporter.outputs import NmsMode
+from exporter.outputs import NmsMode, chosen_ends
 from exporter.proof import Proved, all_pairs, prove
 from exporter.reference import Reference, Request, make_reference
 from exporter.spec import Precision
@@ -194,6 +195,16 @@ def _build_one(
     return proved
 
 
+def _options(build_request: BuildRequest, reference: Reference) -> dict[str, Any]:
+    """What was chosen, plainly; of outputs what was built where nothing was asked for."""
+    spec, request = reference.spec, build_request.request
+    ends = chosen_ends(spec.task, spec.classes, request.outputs, request.nms)
+    options: dict[str, Any] = dataclasses.asdict(build_request.options)
+    options |= {"outputs": ends.outputs, "nms": ends.nms}
+    plain: dict[str, Any] = json.loads(json.dumps(options))
+    return plain
+
+
 def _manifest(
     build_request: BuildRequest,
     reference: Reference,
@@ -220,7 +231,7 @@ def _manifest(
         normalize=described["normalize"],
         input_quantization=described["input_quantization"],
         golden_sha256=sha256(folder / FOLDER),
-        options=json.loads(json.dumps(dataclasses.asdict(build_request.options))),
+        options=_options(build_request, reference),
         command=build_request.command,
         versions=installed_versions(),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -20,6 +21,7 @@ from object_data import (
     voc_object,
     voc_xml,
 )
+from rich.console import Console
 from test_average_precision import found, scene, truth
 
 from exporter import golden, run_commands
@@ -36,6 +38,7 @@ from exporter.scoring.records import FLOAT, Rating
 from exporter.tasks import Task
 from exporter.training.object_crops import prepare_objects
 from exporter.training.objects import open_object_splits
+from exporter.ui.scoring import print_scores
 from exporter.verdicts import MeanAP
 
 LABELS = ("background", "cat", "dog", "toothbrush")
@@ -136,6 +139,17 @@ def test_the_difference_is_taken_on_the_same_resamples(built, photos, monkeypatc
         )
         spread = other.figures[name].high - other.figures[name].low
         assert worse.high - worse.low < 100 * spread
+
+
+def test_equal_detections_are_matched_once(built, photos, monkeypatch) -> None:
+    from exporter.scoring import objects
+
+    matched = []
+    monkeypatch.setattr(
+        objects, "class_matches", lambda *given: matched.append(given) or class_matches(*given)
+    )
+    result(built, photos, fakes(one=scripted("one", RIGHT), two=scripted("two", RIGHT)))
+    assert len(matched) == 2  # of the float model, and of both files
 
 
 def test_the_same_data_gives_the_same_intervals(built, photos) -> None:
@@ -394,6 +408,19 @@ def test_the_command_prints_a_row_per_model(built, photos) -> None:
         assert expected in shown.stdout
     quiet = invoke("evaluate", built, "--data", photos, "--limit", "4", "--quiet")
     assert (quiet.exit_code, quiet.output) == (0, "")
+
+
+@pytest.mark.parametrize(("width", "below"), [(200, False), (79, True)])
+def test_an_interval_goes_below_its_figure_where_there_is_no_room(
+    built, photos, width, below
+) -> None:
+    found = result(built, photos, fakes(one=scripted("one", RIGHT)))
+    console = Console(file=io.StringIO(), width=width)
+    print_scores(console, found)
+    shown = console.file.getvalue()
+    assert ("100.0% (100.0 to 100.0)" in shown) is not below
+    assert "(100.0 to 100.0)" in shown
+    assert "…" not in shown
 
 
 @pytest.mark.usefixtures("only_fakes")

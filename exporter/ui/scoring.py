@@ -35,6 +35,7 @@ RESAMPLED = (
     "95 %: from {} resamples of the images, the same for every file; "
     "+0.0 alone: no difference on any"
 )
+UNBOUNDED = 1000  # columns, to measure a table in
 FIGURES = {  # their titles, in the table's order
     Task.DETECTION: {"map50": "mAP50", "map": "mAP"},
     Task.SEGMENTATION: {"miou": "mIoU", "pixels": "pixels"},
@@ -77,7 +78,8 @@ def print_scores(console: Console, found: Found) -> None:
         console.print(_classifiers(found))
     else:
         wide = _others(found, wide=True)
-        fits = console.measure(wide).maximum <= console.width
+        room = console.options.update(width=UNBOUNDED)
+        fits = console.measure(wide, options=room).maximum <= console.width
         console.print(wide if fits else _others(found, wide=False))
     _print_reasons(console, found.scores)
     if isinstance(found, ClassEvaluation):
