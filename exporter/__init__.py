@@ -14,8 +14,8 @@
     parity         same, drifted or not run; quality against float
     manifest       what was built and how it was proved
     verify         the same proofs again, from what is on disk
-    accuracy       top-1 and top-5 of what was built, and the difference from float; intervals,
-                   worst (classes) and labeled_images
+    scoring/       how right what was built is on labeled data, and the difference from float;
+                   intervals, worst (classes), labeled_images, labeled_pictures and labeled_parts
     evaluation     one Core ML package by itself, whoever wrote it; photos makes pictures fit it
 
 The names below are what `from exporter import ...` offers; each is loaded when first used, so that

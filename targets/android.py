@@ -35,6 +35,7 @@ VERIFIED_VERSIONS = ("1.5",)
 CORE_ML = "CoreMLBackend"
 DTYPES = {"FLOAT": "float32", "BYTE": "uint8"}
 MOST_NAMED = 4  # kernels outside of a delegate
+CONSTANTS = ("filter_id", "bias_id", "input2_id")  # fields of a node that may name one
 
 
 def check() -> None:
@@ -186,7 +187,7 @@ def _layers(graph: dict[str, Any], parsed: Parsed) -> list[LayerInfo]:
     rows = []
     for index, node in enumerate(graph["xnodes"]):
         fields = node["xnode_union"]
-        constants = sum(sizes[fields[k]] for k in ("filter_id", "bias_id") if k in fields)
+        constants = sum(sizes[fields[k]] for k in CONSTANTS if k in fields)
         op = node["xnode_union_type"].removeprefix("XNN").lstrip("_")
         rows.append(LayerInfo(name=f"{index}", op=op, size_bytes=constants))
     return rows

@@ -1,6 +1,7 @@
 """Suppression in ExecuTorch's kernels is the greedy loop, detection for detection."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,21 @@ from exporter.detection.boxes import corners_of
 from exporter.detection.greedy import competitors, greedy_nms
 from exporter.tasks import DetectionSpec
 from targets.executorch_sdk import quiet
-from targets.pte import program_of, serialize
+from targets.pte import kernel_calls, program_of, serialize
 
 with quiet():
+    from executorch.exir.schema import ExecutionPlan
     from executorch.runtime import Runtime
 
     from targets.pte_nms import suppress
     from targets.pte_plan import Plan
+
+
+def plan_of(spec: DetectionSpec, anchors: int = ANCHORS, classes: int = CLASSES) -> ExecutionPlan:
+    """The method of suppression alone."""
+    plan = Plan()
+    boxes, scores = plan.tensor((1, anchors, 4)), plan.tensor((1, anchors * (classes - 1)))
+    return plan.finish([boxes, scores], [suppress(plan, spec, boxes, scores)])
 
 
 class Compiled:
@@ -28,10 +37,7 @@ class Compiled:
     def __init__(
         self, spec: DetectionSpec, path: Path, anchors: int = ANCHORS, classes: int = CLASSES
     ) -> None:
-        plan = Plan()
-        boxes, scores = plan.tensor((1, anchors, 4)), plan.tensor((1, anchors * (classes - 1)))
-        rows = suppress(plan, spec, boxes, scores)
-        path.write_bytes(serialize(program_of(plan.finish([boxes, scores], [rows]), ["rows"])))
+        path.write_bytes(serialize(program_of(plan_of(spec, anchors, classes), ["rows"])))
         self.program = Runtime.get().load_program(path)
         self.method = self.program.load_method("forward")
 
@@ -112,3 +118,17 @@ def test_the_published_size(tmp_path: Path) -> None:
     scores = np.random.default_rng(0).uniform(0, 1, (2034, 81)).astype(np.float32) ** 40
     run = Compiled(spec, tmp_path / "nms.pte", 2034, 81)
     check(run, spec, boxes, scores)
+
+
+def test_every_build_of_the_runtime_has_the_kernels() -> None:
+    """An app's prebuilt runtime has the portable ones, which executorch lists."""
+    import executorch.kernels.portable as portable
+
+    listed = (Path(portable.__path__[0]) / "functions.yaml").read_text()
+    names = {
+        name if "::" in name else f"aten::{name}"
+        for name in re.findall(r"^- (?:op|func): ([\w:.]+)", listed, re.MULTILINE)
+    }
+    used = set(kernel_calls(plan_of(SPEC)))
+    assert len(used) > 20
+    assert used <= names

@@ -401,7 +401,7 @@ def test_the_command_prints_a_row_per_model(built, photos) -> None:
         "mAP50, 95 %",
         "mAP, 95 %",
         "ms/image",
-        "100.0% (100.0 to 100.0)",
+        "(100.0 to 100.0)",
         "1000 resamples",
         "The 1 class with the lowest AP50 of the float model",
     ):

@@ -271,7 +271,7 @@ def test_the_command_prints_a_row_per_model(built, photos, right, monkeypatch) -
         f"{COUNT} images of 3 classes",
         "mIoU, 95 %",
         "pixels, 95 %",
-        "100.0% (100.0 to 100.0)",
+        "(100.0 to 100.0)",
         "The 2 classes with the lowest IoU of the float model",
         "most often taken for",
     ):

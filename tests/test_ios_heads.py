@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from graphs import random_network, sample_images
 
 from exporter import golden
@@ -32,6 +33,7 @@ from targets import ios
 from targets.coreml_figures import close, ratio_db, unequal
 from targets.coreml_runner import CoreMLRunner, EvaluatorRunner
 from targets.coreml_sdk import coremltools
+from targets.qdq_program import QdqModule
 
 coremltools()
 
@@ -399,6 +401,35 @@ def test_another_suppression_is_a_difference(write: Write, tmp_path: Path) -> No
     changed = read_package(rewritten(path, change))
     assert compare(changed, twin).differences == ["the suppression of boxes differs"]
     assert file_differences(changed, twin) == ["model.mlmodel is not what the graph gives"]
+
+
+def test_another_loop_is_a_difference(write: Write, tmp_path: Path) -> None:
+    """What is inside of an operation counts too."""
+    path = tmp_path / "m.mlpackage"
+    ios.emit(FLOAT_DETECTOR.graph, FP32, ExportOptions(), path)
+    twin = read_package(write(FLOAT_DETECTOR))
+
+    def change(model: Any) -> None:
+        (function,) = model.mlProgram.functions.values()
+        (block,) = function.block_specializations.values()
+        (loop,) = (op for op in block.operations if op.type == "while_loop")
+        equal = next(op for op in loop.blocks[1].operations if op.type == "equal")
+        equal.type = "not_equal"
+
+    changed = read_package(rewritten(path, change))
+    (difference,) = compare(changed, twin).differences
+    assert difference.startswith("while_loop ")
+    assert difference.endswith("has other blocks inside")
+
+
+@pytest.mark.parametrize("case", [FLOAT_DETECTOR, FLOAT_SEGMENTER], ids=name_of)
+def test_torch_computes_the_same_from_the_graph(case: Case) -> None:
+    """The program that the stock lowering reads, and that int8 packages are held to."""
+    images = images_of(case, 1)
+    with torch.no_grad():
+        results = QdqModule(case.graph).eval().results(torch.from_numpy(images))
+    found = {name: value.numpy() for name, value in results.items()}
+    assert near(golden.run_outputs(case.graph, images), found) == {}
 
 
 @pytest.mark.parametrize(

@@ -76,8 +76,8 @@ def opened(name: TargetName, path: Path, precision: Precision, images: np.ndarra
         graph=graph,
         precision=precision,
         images=images,
-        expected=golden.run(graph, images, target.info.rules),
-        float_logits=golden.run(graph_for(Precision.FP32), images),
+        expected=golden.run_outputs(graph, images, target.info.rules),
+        float_results=golden.run_outputs(graph_for(Precision.FP32), images),
     )
     examination = target.backend.examine(path, claim)
     assert [gate for gate in examination.gates if not gate.passed] == []

@@ -139,6 +139,8 @@ class _Trainer:
     ) -> tuple[dict[str, WeightedOp], float, float]:
         """Train a block's layers; their integers, and the loss of the first and the last step."""
         layers = {op.output: self._layer(op) for op in block.ops if isinstance(op, Conv | Linear)}
+        if not layers:
+            return {}, 0.0, 0.0
         parameters = [p for layer in layers.values() for p in layer.parameters()]
         settings, losses = self.settings, []
         optimizer = torch.optim.Adam(parameters, lr=settings.learning_rate, foreach=True)
