@@ -7,11 +7,11 @@
     training/      labeled images -> a checkpoint, float or int8; recipes, one device or many
     fold           batch norm folded: the float QuantizedGraph
     quantize/      calibration images  ->  the int8 QuantizedGraph; quantizing is where builds do it
-    graph          the dozen operations that golden and targets share (operations); validate,
-                   graph_file
-    golden         the integer-exact reference
+    graph          the operations that golden and targets share (operations); validate, graph_file
+    ends           the graph with other results: scores and boxes, suppression, labels
+    golden         the integer-exact reference; float_rules, resize
     pipeline       graph -> each target -> written, reloaded from disk, compared
-    parity         same, drifted or not run; quality against float
+    parity         same, drifted or not run, for every output (results); quality against float
     manifest       what was built and how it was proved
     verify         the same proofs again, from what is on disk
     scoring/       how right what was built is on labeled data, and the difference from float;
