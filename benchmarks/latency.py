@@ -36,6 +36,7 @@ from exporter.spec import Precision
 from exporter.target import ExportOptions, Runner
 from exporter.tasks import Task
 from targets import TargetName, get
+from targets.executorch_sdk import quiet
 
 RUNTIMES = (TargetName.ANDROID, TargetName.ONNX, TargetName.LITERT)
 PRECISIONS = (Precision.FP32, Precision.INT8)
@@ -119,6 +120,10 @@ def main() -> int:
     parser.add_argument("--task", type=Task, choices=list(Task), action="append")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    with quiet():
+        from executorch.extension.pybindings import portable_lib
+
+        portable_lib._unsafe_reset_threadpool(1)  # it takes every core by default
     print(f"machine: {machine()}; one thread, medians of {arguments.rounds} interleaved rounds")
     with tempfile.TemporaryDirectory() as folder:
         for task in arguments.task or list(Task):

@@ -1,9 +1,11 @@
 """95 % intervals: of shares and of their differences by formula, of other figures by resampling.
 
 A share of right answers has a formula (`wilson`, `paired`). Mean AP and mean IoU have none: they
-are computed anew on resamples of the images (bootstrap), and the middle 95 % of these values is the
-interval. All models get the same resamples, so the interval of a difference between two is that of
-the differences on each.
+are computed anew on resamples of the images (bootstrap), and how the middle 95 % of these values
+lie about the figure is how the figure may lie about the true one: the interval is their mirror
+image (the basic bootstrap). That matters for mean AP, which resamples raise, as an image that is
+drawn twice agrees with itself. All models get the same resamples, so the interval of a difference
+between two comes from the differences on each.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import numpy as np
 Z = 1.959963984540054  # two-sided 95 % of the normal distribution
 RESAMPLES, SEED = 1000, 0
 MIDDLE = (2.5, 97.5)  # percentiles
-FEW = 30  # images; resamples of fewer vary less than samples do
+FEW = 30  # images; resamples of fewer tell little of what other images would give
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,15 +91,21 @@ def resamples(images: int) -> np.ndarray:
 
 def resampled(figures: np.ndarray) -> Interval:
     """Of a figure (1 + RESAMPLES,), 0 to 1; a resample that has none, NaN, is left out."""
-    low, high = np.nanpercentile(figures[1:], MIDDLE).tolist()
-    return Interval(value=float(figures[0]), low=low, high=high)
+    value, low, high = _mirrored(figures)
+    return Interval(value=value, low=max(0.0, low), high=min(1.0, high))
 
 
 def resampled_difference(other: np.ndarray, this: np.ndarray) -> Difference:
     """Of two models' figures (1 + RESAMPLES,) from the same resamples."""
-    points = 100.0 * (this - other)
-    low, high = np.nanpercentile(points[1:], MIDDLE).tolist()
-    return Difference(points=float(points[0]), low=low, high=high)
+    value, low, high = _mirrored(100.0 * (this - other))
+    return Difference(points=value, low=low, high=high)
+
+
+def _mirrored(values: np.ndarray) -> tuple[float, float, float]:
+    """The set's own value, and the interval, which is widened where it would leave that out."""
+    value = float(values[0])
+    low, high = np.nanpercentile(values[1:], MIDDLE).tolist()
+    return value, min(value, 2 * value - high), max(value, 2 * value - low)
 
 
 def mean_of_known(values: np.ndarray) -> np.ndarray:

@@ -19,10 +19,8 @@ from exporter.errors import ArtifactError
 from exporter.files import write_atomic
 from exporter.spec import ModelSpec, Precision
 from exporter.verdicts import (
-    Accuracy,
+    SCORES,
     Gate,
-    MeanAP,
-    MeanIoU,
     Metric,
     Outcome,
     Pair,
@@ -211,8 +209,7 @@ def _score(data: dict[str, Any] | None) -> Score | None:
     """The record that has these fields: one for each task."""
     if data is None:
         return None
-    kinds: tuple[type[Score], ...] = (Accuracy, MeanAP, MeanIoU)
-    for kind in kinds:
+    for kind in SCORES.values():
         if data.keys() == {field.name for field in dataclasses.fields(kind)}:
             score: Score = _record(kind, data)
             return score
@@ -226,7 +223,7 @@ def quantization_from_json(data: dict[str, Any]) -> Quantization:
             name=stage["name"],
             quality=Quality(**stage["quality"]),
             kept=stage["kept"],
-            accuracy=_optional(Accuracy, stage.get("accuracy")),
+            accuracy=_score(stage.get("accuracy")),
         )
         for stage in data["stages"]
     )

@@ -22,14 +22,8 @@ from exporter.quantize.equalize import balance
 from exporter.quantize.settings import MOST_BITS, QatSettings
 from exporter.quantize.stages import Refined, refine
 from exporter.quantize.tail import with_dequantize
-from exporter.tasks import Task
-from exporter.verdicts import Quantization, QuantizationStage
+from exporter.verdicts import AGREEMENTS, Quantization, QuantizationStage
 
-AGREEMENTS = {
-    Task.CLASSIFICATION: "top-1",
-    Task.DETECTION: "anchor",
-    Task.SEGMENTATION: "pixel",
-}
 HEALTH_COUNT = 16  # images that channels are looked at with
 
 
@@ -77,7 +71,7 @@ def trained_graph(
     require_same_structure(graph, trained)
     trained = balance(trained)
     yield from (Note(text=line) for line in health.told(health.check_graph(trained)))
-    yield stage.finished(f"as trained: {integers.record.told()}")
+    yield stage.finished(f"as trained: {integers.record.told(graph.spec.task)}")
     return trained
 
 
@@ -120,7 +114,7 @@ def int8_graph(
     quantized = balance(quantized)
     yield from (Note(text=line) for line in health.told(health.check_graph(quantized)))
     if record is not None:
-        yield stage.finished(record.told())
+        yield stage.finished(record.told(graph.spec.task))
     else:
         exact, rounded = (golden.run_outputs(g, holdout) for g in (graph, quantized))
         figures = quality(exact, rounded)

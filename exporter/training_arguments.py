@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from exporter.training.recipe import Balance
 from exporter.training.settings import Device
 
 MOST_SEED = 2**32 - 1
@@ -27,6 +28,7 @@ Explain = Annotated[
 ]
 Val = Annotated[Path | None, option("Validation images, where the data has no val/.")]
 BatchSize = Annotated[int | None, option("Images per worker and update.", least=1)]
+Loss = Annotated[Balance | None, option("Of a detector's anchors; default: hard-negatives.")]
 Seed = Annotated[int | None, option("Of weights, order and augmentation.", least=0, most=MOST_SEED)]
 Accumulate = Annotated[
     int | None, option("Compute each batch in N parts, to save memory.", least=1)

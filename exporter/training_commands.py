@@ -11,14 +11,15 @@ import typer
 from exporter.arguments import Json, Quiet, Verbose
 from exporter.errors import TrainingError, UnsupportedError
 from exporter.session import INTERRUPTED, Session, session
-from exporter.tasks import DEFAULTS, Task
-from exporter.training.recipe import Balance, OptimizerName, RecipeName
+from exporter.tasks import DEFAULTS, OUTPUT_STRIDES, Task
+from exporter.training.recipe import OptimizerName, RecipeName
 from exporter.training.recipes import Changes
 from exporter.training.settings import Arithmetic, Asked
 from exporter.training_arguments import (
     Accumulate,
     BatchSize,
     Explain,
+    Loss,
     OnDevice,
     Resume,
     RunName,
@@ -90,9 +91,14 @@ def train(
     head_epochs: Annotated[
         int | None, option("Train the head alone for N epochs first.", least=0)
     ] = None,
-    loss: Annotated[
-        Balance | None, option("Of a detector's anchors; default: hard-negatives.")
+    loss: Loss = None,
+    output_stride: Annotated[
+        int | None,
+        option(f"Of a segmenter: {' or '.join(map(str, OUTPUT_STRIDES))}; default: 16."),
     ] = None,
+    full_aspp: Annotated[
+        bool, typer.Option("--full-aspp", help="Give a segmenter DeepLabv3's dilated branches.")
+    ] = False,
     seed: Seed = None,
     accumulate: Accumulate = None,
     device: OnDevice = None,
@@ -133,6 +139,8 @@ def train(
         workers=workers,
         save_every=save_every,
         tensorboard=tensorboard or None,
+        output_stride=output_stride,
+        full_aspp=full_aspp or None,
     )
     with session(as_json=as_json, verbose=verbose, silent=silent) as current:
         if explain_only:
@@ -165,8 +173,9 @@ def qat(
     batch: BatchSize = None,
     lr: Annotated[float | None, option("Peak learning rate; default: by the bits.")] = None,
     distill: Annotated[
-        float | None, option("1: learn the float model's logits (default); 0: labels; or a mix.")
+        float | None, option("1: learn the float model's results (default); 0: labels; or a mix.")
     ] = None,
+    loss: Loss = None,
     learn_ranges: Annotated[
         bool, typer.Option("--learn-ranges", help="Train the ranges of activations too.")
     ] = False,
@@ -198,6 +207,7 @@ def qat(
             batch=batch,
             epochs=epochs,
             distill=distill,
+            loss=loss,
             learn_ranges=learn_ranges or None,
             weight_bits=weights,
             depthwise_bits=depthwise,

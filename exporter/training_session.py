@@ -29,6 +29,7 @@ def print_explanation(asked: Asked, current: Session) -> None:
     from exporter.ui import results
     from exporter.ui.training import print_recipe
 
+    asked = _with_task(asked)
     recipe, task = asked_recipe(asked), asked.task or Task.CLASSIFICATION
     lines, note = explain(recipe, task), note_on(recipe, task)
     if current.as_json:
@@ -45,12 +46,23 @@ def settled(asked: Asked, out: Path, name: str | None, resume: bool) -> Settings
     if asked.init is not None:  # `latest` will be another run by the time that this one goes on
         asked = dataclasses.replace(asked, init=run_checkpoint(asked.init).resolve())
     stored = run_folder.existing(out, name).read_run().settings if resume else None
-    if stored is not None:
+    if stored is None:
+        asked = _with_task(asked)
+    else:
         _check_command(stored.recipe.name, asked)
     settings = settle(asked, stored)
     if settings.tensorboard:
         tensorboard.check()
     return settings
+
+
+def _with_task(asked: Asked) -> Asked:
+    """Integers are of the task of their float model."""
+    if asked.recipe is not RecipeName.QAT or asked.init is None or asked.task is not None:
+        return asked
+    from exporter.checkpoints import load_checkpoint
+
+    return dataclasses.replace(asked, task=load_checkpoint(asked.init).spec.task)
 
 
 def _check_command(stored: RecipeName, asked: Asked) -> None:
@@ -75,7 +87,7 @@ def finish(events: Iterator[TrainingEvent], current: Session, command: str) -> N
         current.print_json({"run": run, "quantization": record, "notes": notes})
     elif lead and not current.silent:
         if record is not None:
-            print_settled(results(), record)
+            print_settled(results(), record, done.task)
         print_trained(results(), done, record)
     if done.signal is not None:
         if lead:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from exporter.spec import Precision
+from exporter.tasks import Task
 
 
 class Outcome(StrEnum):
@@ -116,6 +117,11 @@ class Quality:
 class Rated:
     """How right a model is, in a task's own figures."""
 
+    @property
+    def deciding(self) -> tuple[str, float]:
+        """The name and the value of the figure that models are compared by; more is better."""
+        raise NotImplementedError
+
     def columns(self) -> dict[str, str]:
         """The figures for a person, by name."""
         raise NotImplementedError
@@ -133,6 +139,11 @@ class Accuracy(Rated):
     top1: float
     top5: float
 
+    @property
+    def deciding(self) -> tuple[str, float]:
+        """One guess for each image."""
+        return "top-1", self.top1
+
     def columns(self) -> dict[str, str]:
         """For a person."""
         return {"top-1": f"{self.top1:.1%}", "top-5": f"{self.top5:.1%}"}
@@ -145,6 +156,11 @@ class MeanAP(Rated):
     images: int
     map50: float  # at an IoU of 0.5
     map: float  # mean over IoUs from 0.5 to 0.95
+
+    @property
+    def deciding(self) -> tuple[str, float]:
+        """COCO's own."""
+        return "mAP", self.map
 
     def columns(self) -> dict[str, str]:
         """For a person."""
@@ -159,12 +175,27 @@ class MeanIoU(Rated):
     miou: float  # mean over the classes that occur, the background among them
     pixels: float  # share of pixels that are right
 
+    @property
+    def deciding(self) -> tuple[str, float]:
+        """VOC's own."""
+        return "mIoU", self.miou
+
     def columns(self) -> dict[str, str]:
         """For a person."""
         return {"mIoU": f"{self.miou:.1%}", "pixels": f"{self.pixels:.1%}"}
 
 
 Score = Accuracy | MeanAP | MeanIoU
+SCORES: dict[Task, type[Score]] = {
+    Task.CLASSIFICATION: Accuracy,
+    Task.DETECTION: MeanAP,
+    Task.SEGMENTATION: MeanIoU,
+}
+AGREEMENTS = {  # whose classes two models may give alike
+    Task.CLASSIFICATION: "top-1",
+    Task.DETECTION: "anchor",
+    Task.SEGMENTATION: "pixel",
+}
 
 
 class Metric(StrEnum):
@@ -172,6 +203,15 @@ class Metric(StrEnum):
 
     SQNR = "sqnr_db"
     TOP1 = "top1"
+    MAP = "map"
+    MIOU = "miou"
+
+
+BY_LABELS = {  # what training by labels is judged by: the figure that decides a task's score
+    Task.CLASSIFICATION: Metric.TOP1,
+    Task.DETECTION: Metric.MAP,
+    Task.SEGMENTATION: Metric.MIOU,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,14 +221,14 @@ class QuantizationStage:
     name: str
     quality: Quality
     kept: bool  # better by the metric than what was kept before it
-    accuracy: Accuracy | None = None  # where the images have labels
+    accuracy: Score | None = None  # where the images have labels
 
     def rank(self, metric: Metric) -> tuple[float, ...]:
-        """What stages are compared by; of equally many right guesses SQNR decides."""
+        """What stages are compared by; of those that are equally right SQNR decides."""
         if metric is Metric.SQNR:
             return (self.quality.ratio_db,)
-        assert self.accuracy is not None, "top-1 needs labels"
-        return (self.accuracy.top1, self.quality.ratio_db)
+        assert self.accuracy is not None, f"{metric} needs labels"
+        return (self.accuracy.deciding[1], self.quality.ratio_db)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,7 +250,7 @@ class Quantization:
         """The stage that was built: the winner, but of a checkpoint that is not a run's best."""
         return next((s for s in self.stages if s.name == self.built), self.winner)
 
-    def told(self) -> str:
+    def told(self, task: Task) -> str:
         """Which stage was built, and how much better it is than the best of the others."""
         chosen = self.chosen
         others = [stage for stage in self.stages if stage is not chosen]
@@ -219,13 +259,14 @@ class Quantization:
         text = f"{chosen.name} {verb}: {chosen.quality.ratio_db:.1f} dB SQNR to float, "
         if second is not None and self.metric is Metric.SQNR:
             text += _difference(chosen.quality.ratio_db - second.quality.ratio_db, "", second.name)
-        text += f"{chosen.quality.top1_agreement:.1%} top-1 agreement"
+        text += f"{chosen.quality.top1_agreement:.1%} {AGREEMENTS[task]} agreement"
         if chosen.accuracy is None:
             return text
-        text += f", top-1 {chosen.accuracy.top1:.1%}"
+        figure, value = chosen.accuracy.deciding
+        text += f", {figure} {value:.1%}"
         if self.metric is Metric.SQNR or second is None or second.accuracy is None:
             return text
-        points = 100 * (chosen.accuracy.top1 - second.accuracy.top1)
+        points = 100 * (value - second.accuracy.deciding[1])
         return f"{text}, {_difference(points, 'points ', second.name).rstrip('; ')}"
 
 

@@ -109,7 +109,8 @@ def _integers(
             record=quantization_from_json(data["quantization"]),
             calibration=_calibration(data["calibration"]),
         )
-        integers.record.told()  # raises for figures that are none, and where no stage was kept
+        # Raises for figures that are none, and where no stage was kept.
+        integers.record.told(graph.spec.task)
         if not graph.quantized or graph.spec != ModelSpec.from_json(record["spec"]):
             raise CheckpointError(f"{path}: its int8 graph is of another model", DAMAGED_HINT)
         int(integers.activation_bits)

@@ -24,7 +24,7 @@ from exporter.quantize.integer_network import IntegerNetwork
 from exporter.quantize.ranges import calibrate
 from exporter.quantize.settings import QatSettings
 from exporter.quantize.to_graph import to_graph
-from exporter.verdicts import Accuracy, Metric, Quality, Quantization, QuantizationStage
+from exporter.verdicts import Metric, Quality, Quantization, QuantizationStage, Score
 
 RANGES, CORRECTED, TRAINED = "ranges", "bias correction", "block-wise QAT"
 END_TO_END = "end-to-end QAT"
@@ -35,7 +35,7 @@ class Judged:
     """An int8 graph on held-out images."""
 
     quality: Quality
-    accuracy: Accuracy | None = None
+    accuracy: Score | None = None  # where they have labels
 
 
 Judge = Callable[[QuantizedGraph], Judged]

@@ -90,7 +90,5 @@ def _rating(models: Models, figures: Mapping[str, Mapping[str, np.ndarray]], pat
 
 
 def caution(images: int) -> tuple[str, ...]:
-    """A note where resampling makes too little of chance."""
-    if images >= FEW:
-        return ()
-    return (f"intervals from {images} images are too narrow; {FEW} or more give fair ones",)
+    """A note where resamples tell too little of what other images would give."""
+    return () if images >= FEW else (f"intervals from {images} images are rough",)

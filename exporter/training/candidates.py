@@ -122,5 +122,5 @@ def ended(tally: Tally, *, kept: bool) -> QuantizationStage:
     """The record of an epoch of end-to-end training."""
     assert tally.quality is not None, "integers are compared with the float model"
     return QuantizationStage(
-        name=END_TO_END, quality=tally.quality, accuracy=tally.accuracy, kept=kept
+        name=END_TO_END, quality=tally.quality, accuracy=tally.score, kept=kept
     )

@@ -19,8 +19,9 @@ import numpy as np
 import torch
 
 from exporter.checkpoints import BEST, TrainedIntegers, load_checkpoint
+from exporter.coco_tools import check_coco_tools
 from exporter.data import TRAINING_COUNT
-from exporter.errors import ArtifactError, DataError, UnsupportedError
+from exporter.errors import ArtifactError, DataError
 from exporter.events import Note
 from exporter.fold import fold
 from exporter.graph import QuantizedGraph
@@ -37,7 +38,7 @@ from exporter.training.candidates import IntegerCandidate
 from exporter.training.device import pick_device
 from exporter.training.distributed import World, join
 from exporter.training.engine import Position
-from exporter.training.events import Settled, TrainingEvent
+from exporter.training.events import FIGURES, Settled, TrainingEvent
 from exporter.training.qat_learner import QatLearner, bits_of
 from exporter.training.qat_preparation import START, FirstStages
 from exporter.training.run_folder import RunFolder
@@ -56,7 +57,7 @@ from exporter.training.settings import Settings
 from exporter.training.start import Start, starting_point
 from exporter.training.thinning import Thinned, evenly, thinned
 from exporter.training.views import Pictures, PictureSplits, source_pixels
-from exporter.verdicts import Accuracy, Metric, Quality, QuantizationStage
+from exporter.verdicts import SCORES, Quality, QuantizationStage, Score
 
 FEW = 200  # images to validate on
 
@@ -65,23 +66,16 @@ def qat(settings: Settings, place: Place) -> Iterator[TrainingEvent]:
     """Train integers as asked; every worker runs this, and the lead's events tell the story."""
     settings = with_workers(settings)
     with own_cores(settings), join(pick_device(settings.device)) as world:
-        if not place.resume:
-            with world.together():
-                settings = dataclasses.replace(settings, task=_task(settings))
+        with world.together():
+            _check_measure(settings)
         yield from _qat(settings, place, world)
 
 
-def _task(settings: Settings) -> Task:
-    """The checkpoint's; raises UnsupportedError for what is asked of classifiers only."""
-    assert settings.init is not None, "the command asks for a checkpoint"
-    task = load_checkpoint(settings.init).spec.task
-    if task is not Task.CLASSIFICATION and settings.recipe.distill < 1:
-        raise UnsupportedError(
-            f"--distill {settings.recipe.distill:g}: integers of a model for {task} learn from "
-            "the float model alone",
-            "leave --distill out",
-        )
-    return task
+def _check_measure(settings: Settings) -> None:
+    """Raise MissingDependencyError where stages could not be compared."""
+    distill = settings.recipe.distill
+    if distill < 1 and settings.task is Task.DETECTION:
+        check_coco_tools(f"--distill {distill:g}, which is judged by mAP,")
 
 
 def _qat(settings: Settings, place: Place, world: World) -> Iterator[TrainingEvent]:
@@ -195,7 +189,7 @@ def _settled(learner: QatLearner, folder: RunFolder, position: Position) -> Iter
     """What became of every stage; one that lost is on record too."""
     path = folder.path / BEST
     integers, won = _integers(path), position.best_epoch > 0
-    lost = None if won else _best_epoch(folder, learner.metric)
+    lost = None if won else _best_epoch(folder, learner)
     if lost is not None and all(stage.name != END_TO_END for stage in integers.record.stages):
         candidate = IntegerCandidate(learner.model, integers, learner.bits)
         folder.save_integers(BEST, candidate, (lost,))
@@ -206,23 +200,24 @@ def _settled(learner: QatLearner, folder: RunFolder, position: Position) -> Iter
     yield Settled(record=integers.record)
 
 
-def _best_epoch(folder: RunFolder, metric: Metric) -> QuantizationStage | None:
+def _best_epoch(folder: RunFolder, learner: QatLearner) -> QuantizationStage | None:
     """The best epoch of end-to-end training by the run's metrics; None where these are gone."""
     epochs = [
         QuantizationStage(
             name=END_TO_END,
             quality=Quality(**row["quality"]),
-            accuracy=_accuracy(row),
+            accuracy=_score(row, learner.spec.task),
             kept=False,
         )
         for row in folder.metrics()
         if row["kind"] == "val"
     ]
-    return max(epochs, key=lambda stage: stage.rank(metric), default=None)
+    return max(epochs, key=lambda stage: stage.rank(learner.metric), default=None)
 
 
-def _accuracy(row: dict[str, Any]) -> Accuracy | None:
-    """Of a classifier's epoch."""
-    if "top1" not in row:
+def _score(row: dict[str, Any], task: Task) -> Score | None:
+    """Of an epoch; None where it was not measured."""
+    figures = {name: row[name] for name in FIGURES[task]}
+    if None in figures.values():
         return None
-    return Accuracy(images=row["images"], top1=row["top1"], top5=row["top5"])
+    return SCORES[task](images=row["images"], **figures)

@@ -15,6 +15,7 @@ from exporter.graph import QuantizedGraph
 from exporter.models import Network
 from exporter.quantize.qat_network import QatNetwork
 from exporter.quantize.settings import Bits
+from exporter.tasks import Task
 from exporter.training.candidates import FloatResults, IntegerCandidate, ended, given_by
 from exporter.training.distributed import World
 from exporter.training.learner import Learner
@@ -24,7 +25,7 @@ from exporter.training.schedule import Plan
 from exporter.training.settings import Arithmetic
 from exporter.training.targets import Targets
 from exporter.training.validation import Tally
-from exporter.verdicts import Metric
+from exporter.verdicts import BY_LABELS, Metric
 
 
 class QatLearner(Learner):
@@ -58,7 +59,7 @@ class QatLearner(Learner):
         super().__init__(network, model.spec, plan, world, Arithmetic.FP32, accumulate)
         self.model, self.integers, self.bits, self.network = model, integers, bits, network
         self.reference = self.teacher = FloatResults(float_graph, world.device)
-        self.metric = metric_of(plan.recipe)
+        self.metric = metric_of(plan.recipe, model.spec.task)
         self.spread = spread
         self.graphs: list[QuantizedGraph] = [graph]  # of the last two epochs
 
@@ -137,6 +138,6 @@ def bits_of(recipe: Recipe) -> Bits:
     )
 
 
-def metric_of(recipe: Recipe) -> Metric:
+def metric_of(recipe: Recipe, task: Task) -> Metric:
     """Whoever trains by labels wants more right guesses; else the float model is the measure."""
-    return Metric.SQNR if recipe.distill == 1 else Metric.TOP1
+    return Metric.SQNR if recipe.distill == 1 else BY_LABELS[task]

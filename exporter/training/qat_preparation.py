@@ -61,7 +61,7 @@ class FirstStages:
         guard = Guard(
             self._judge(),
             QatSettings(bits=bits_of(recipe), steps=recipe.block_steps, seed=self.settings.seed),
-            metric_of(recipe),
+            metric_of(recipe, self.graph.spec.task),
         )
         stage = Stage("quantize")
         yield stage.started
@@ -81,7 +81,7 @@ class FirstStages:
                 origin=f"{len(pixels)} images of the training split",
             ),
         )
-        yield stage.finished(record.told())
+        yield stage.finished(record.told(self.graph.spec.task))
         yield from (Note(text=line) for line in health.told(self._found(integers.graph)))
         if self.world.lead:
             candidate = IntegerCandidate(self.model, integers, guard.settings.bits)
@@ -109,6 +109,6 @@ class FirstStages:
             )
             tally = objective.evaluate(IntegerResults(graph, bits_of(recipe)), batches, reference)
             assert tally.quality is not None, "there is a reference"
-            return Judged(quality=tally.quality, accuracy=tally.accuracy)
+            return Judged(quality=tally.quality, accuracy=tally.score)
 
         return judge

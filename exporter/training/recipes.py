@@ -143,7 +143,7 @@ _QAT_SOURCES = {
     "flip": _OURS,
     "lr": f"{_OURS}, of weights as shares of their channel's range; 1e-4 up to {FEW_BITS} bits",
     "decay": "Loshchilov and Hutter 2017, one cycle without restarts",
-    "distill": "Ba and Caruana 2014: squared distance of logits, over their variance",
+    "distill": "Ba and Caruana 2014: squared distance of results, over their variance",
     "learn_ranges": "Esser et al. 2020 (LSQ); frozen at the smallest squared error unless asked",
     "block_steps": f"{_OURS}, as in `build --qat`; Li et al. 2021 (BRECQ) for the method",
     "weight_bits": "--weights",
@@ -156,6 +156,7 @@ _SOURCES = {
     (Task.CLASSIFICATION, RecipeName.FINETUNE): _FINETUNE_SOURCES,
     (Task.CLASSIFICATION, RecipeName.QAT): _QAT_SOURCES,
     **task_recipes.SOURCES,
+    **{(t, RecipeName.QAT): _QAT_SOURCES | own for t, own in task_recipes.INTEGERS.items()},
 }
 _TOGETHER = (
     "The paper's 16 workers updated asynchronously, which cannot be repeated: here they update "
@@ -168,9 +169,9 @@ _AFTERWARDS = (
 _WITH_INIT = "Give --init; from random weights the paper's schedule is the better one."
 _NOTES = {
     (Task.CLASSIFICATION, RecipeName.PAPER): _TOGETHER,
-    (Task.CLASSIFICATION, RecipeName.QAT): _AFTERWARDS,
     (Task.CLASSIFICATION, RecipeName.FINETUNE): _WITH_INIT,
     **task_recipes.NOTES,
+    **{(task, RecipeName.QAT): _AFTERWARDS for task in Task},
 }
 
 
@@ -206,10 +207,9 @@ def make_recipe(name: RecipeName, changes: Changes, task: Task = Task.CLASSIFICA
     """A named recipe with the user's changes; optimizer and bits come first, as they set the lr."""
     if changes.loss is not None and task is not Task.DETECTION:
         raise UnsupportedError(
-            f"--loss {changes.loss} is a detector's, not one of {task}", "add --task detection"
+            f"--loss {changes.loss} is a detector's, not one of {task}",
+            "leave --loss out" if name is RecipeName.QAT else "add --task detection",
         )
-    if name is RecipeName.QAT and task is not Task.CLASSIFICATION:
-        raise UnsupportedError(f"the recipe {name} is a classifier's, not one of {task}")
     asked = {k: v for k, v in dataclasses.asdict(changes).items() if v is not None}
     return dataclasses.replace(_base(name, changes, task), **asked)
 
@@ -229,7 +229,8 @@ def _base(name: RecipeName, changes: Changes | Recipe, task: Task) -> Recipe:
     if name is RecipeName.QAT:
         asked = (changes.weight_bits, changes.depthwise_bits, changes.activation_bits)
         few = min(bits or MOST_BITS for bits in asked) <= FEW_BITS
-        return dataclasses.replace(QAT, lr=FEW_BITS_LR) if few else QAT
+        base = dataclasses.replace(QAT, lr=FEW_BITS_LR) if few else QAT
+        return base if task is Task.CLASSIFICATION else task_recipes.of_integers(base, task)
     if task is Task.CLASSIFICATION:
         base = PAPER if name is RecipeName.PAPER else ADAMW
     else:

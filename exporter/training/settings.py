@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from exporter.errors import DataError, UnsupportedError
-from exporter.tasks import Task
+from exporter.tasks import SegmentationSpec, Task
 from exporter.training.recipe import Balance, Decay, OptimizerName, Recipe, RecipeName
 from exporter.training.recipes import ADAMW, Changes, make_recipe
 
@@ -62,6 +62,26 @@ class Settings:
     report_every: int = 10  # steps that a line of metrics is the mean of
     tensorboard: bool = False
     val_limit: int | None = None  # images that validation takes evenly from the split; None: all
+    output_stride: int | None = None  # of a segmenter; None: of a checkpoint, else the published
+    full_aspp: bool | None = None  # of a segmenter; None: as above
+
+    def __post_init__(self) -> None:
+        if self.task is Task.SEGMENTATION:
+            return
+        for name in ("output_stride", "full_aspp"):
+            if getattr(self, name) is not None:
+                raise UnsupportedError(
+                    f"--{name.replace('_', '-')} is a segmenter's, not one of {self.task}",
+                    "add --task segmentation",
+                )
+
+    def segmentation(self, base: SegmentationSpec) -> SegmentationSpec:
+        """A segmenter's settings with what was asked; raises UnsupportedError."""
+        stride, full = self.output_stride, self.full_aspp
+        return SegmentationSpec(
+            output_stride=base.output_stride if stride is None else stride,
+            full_aspp=base.full_aspp if full is None else full,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; `from_json` is its inverse."""
@@ -114,6 +134,8 @@ class Asked:
     save_every: int | None = None
     tensorboard: bool | None = None
     val_limit: int | None = None
+    output_stride: int | None = None
+    full_aspp: bool | None = None
 
     def plain(self) -> dict[str, Any]:
         """What was said about settings that have the same name in a run."""

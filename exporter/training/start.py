@@ -18,7 +18,7 @@ from exporter.errors import UnsupportedError
 from exporter.models import MobileDeepLabV3, Network, SSDLite, load_backbone, make_network
 from exporter.published import default_spec
 from exporter.spec import HeadLayer, ModelSpec, Preprocess, ResizeRule
-from exporter.tasks import Task
+from exporter.tasks import SegmentationSpec, Task
 from exporter.training.recipe import Balance
 from exporter.training.settings import Settings
 
@@ -51,9 +51,17 @@ def _fresh(settings: Settings, labels: tuple[str, ...]) -> Start:
         width=DEFAULT_WIDTH if settings.width is None else settings.width,
         resolution=settings.resolution,
         classes=len(labels),
+        segmentation=_segmentation(settings),
     )
     model = make_network(dataclasses.replace(spec, labels=labels))
     return Start(model=model, notes=(), fresh_head=True)
+
+
+def _segmentation(settings: Settings) -> SegmentationSpec | None:
+    """Of a new segmenter."""
+    if settings.task is not Task.SEGMENTATION:
+        return None
+    return settings.segmentation(SegmentationSpec())
 
 
 def _from_checkpoint(settings: Settings, labels: tuple[str, ...]) -> Start:
@@ -68,13 +76,27 @@ def _from_checkpoint(settings: Settings, labels: tuple[str, ...]) -> Start:
     if task is settings.task:
         if settings.resolution is not None:
             found = load_checkpoint(settings.init, Overrides(resolution=settings.resolution))
-        return _with_labels(found, labels)
+        return _with_labels(_restrided(found, settings), labels)
     if task is not Task.CLASSIFICATION:
         raise UnsupportedError(
             f"{settings.init}: a model for {task}, where one for {settings.task} is trained",
             f"pass --task {task} to go on with it, or --init a classifier",
         )
     return _on_backbone(found, settings, labels)
+
+
+def _restrided(found: Checkpoint, settings: Settings) -> Checkpoint:
+    """A segmenter with the output stride that is asked for: the weights are the same for all."""
+    own = found.spec.segmentation
+    if own is None:
+        return found
+    wanted = settings.segmentation(own)
+    if wanted.full_aspp != own.full_aspp:
+        raise UnsupportedError(
+            f"--full-aspp, but {settings.init} has the pyramid without dilated branches",
+            "leave --full-aspp out, or --init a classifier",
+        )
+    return dataclasses.replace(found, spec=dataclasses.replace(found.spec, segmentation=wanted))
 
 
 def _on_backbone(found: Checkpoint, settings: Settings, labels: tuple[str, ...]) -> Start:
@@ -89,6 +111,7 @@ def _on_backbone(found: Checkpoint, settings: Settings, labels: tuple[str, ...])
         resolution=settings.resolution,
         classes=len(labels),
         padding=found.spec.padding,
+        segmentation=_segmentation(settings),
     )
     spec = dataclasses.replace(
         spec,

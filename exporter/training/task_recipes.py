@@ -85,6 +85,10 @@ _ADAMW = {
     "ema": f"{_OURS}, for hundreds of steps rather than hundreds of thousands",
     "statistics_batches": _MEASURED,
 }
+INTEGERS = {  # beside those of a classifier's
+    Task.DETECTION: {**_VIEWS[Task.DETECTION], "loss": f"{_LOSS}; of --distill below 1"},
+    Task.SEGMENTATION: _VIEWS[Task.SEGMENTATION],
+}
 SOURCES = {
     (Task.DETECTION, RecipeName.PAPER): {
         **_VIEWS[Task.DETECTION],
@@ -140,6 +144,19 @@ OPTIMIZERS = {
     (Task.DETECTION, RecipeName.PAPER): (OptimizerName.RMSPROP,),
     (Task.SEGMENTATION, RecipeName.PAPER): (OptimizerName.MOMENTUM,),
 }
+
+
+def of_integers(recipe: Recipe, task: Task) -> Recipe:
+    """A recipe of integers with the batch, the views and the loss of the task's fine-tuning."""
+    own = RECIPES[task, RecipeName.FINETUNE]
+    return dataclasses.replace(
+        recipe,
+        batch=own.batch,
+        crop_area=own.crop_area,
+        flip=own.flip,
+        color=own.color,
+        loss=own.loss,
+    )
 
 
 def by_sgd(recipe: Recipe) -> Recipe:

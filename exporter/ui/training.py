@@ -76,11 +76,12 @@ def print_trained(console: Console, event: Trained, record: Quantization | None 
         console.print(escape(f"Wrote {best}. {next_step}"), soft_wrap=True)
 
 
-def print_settled(console: Console, record: Quantization) -> None:
+def print_settled(console: Console, record: Quantization, task: Task) -> None:
     """Every stage, which was kept, and which won."""
     table = Table()
-    labeled = any(stage.accuracy for stage in record.stages)
-    for column in ("stage", "SQNR to float", "agreement", *(["top-1"] * labeled), "kept"):
+    figures = [stage.accuracy.deciding for stage in record.stages if stage.accuracy]
+    scored = [name for name, _ in figures[:1]]
+    for column in ("stage", "SQNR to float", f"same {DECISIONS[task]}", *scored, "kept"):
         table.add_column(column, justify="left" if column == "stage" else "right")
     for stage in record.stages:
         name = stage.name
@@ -91,11 +92,11 @@ def print_settled(console: Console, record: Quantization) -> None:
             name,
             f"{stage.quality.ratio_db:.1f} dB",
             f"{stage.quality.top1_agreement:.1%}",
-            *([f"{stage.accuracy.top1:.1%}"] if stage.accuracy else []),
+            *([f"{stage.accuracy.deciding[1]:.1%}"] if stage.accuracy else [""] * len(scored)),
             "yes" if stage.kept else "no",
         )
     console.print(table)
-    console.print(escape(record.told()), soft_wrap=True)
+    console.print(escape(record.told(task)), soft_wrap=True)
 
 
 def print_recipe(console: Console, settings: tuple[Setting, ...], note: str) -> None:
