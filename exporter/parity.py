@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from exporter import golden
 from exporter.graph import QuantizedGraph
 from exporter.metrics import sqnr_db
+from exporter.parity_parts import hidden_fault, lost_label
 from exporter.results import (
     BOXES,
     CLASS,
@@ -49,12 +51,24 @@ def compare_output(
 ) -> Parity:
     """One output by its name: labels are counted, detections matched, all else is a ratio."""
     if name == LABELS:
-        return _counted(expected, actual, tolerance, float((expected == actual).mean()))
+        parity = _counted(expected, actual, tolerance, float((expected == actual).mean()))
+        return _unless(parity, "" if tolerance == EXACT else lost_label(expected, actual))
     if name == DETECTIONS:
         return _compare_detections(expected, actual, tolerance)
     if name == BOXES and tolerance == EXACT:
         tolerance = EXACT_BOXES
-    return compare(expected, actual, tolerance, step)
+    parity = compare(expected, actual, tolerance, step)
+    if parity.outcome is Outcome.DRIFTED:
+        return parity
+    return _unless(parity, hidden_fault(name, expected, actual, tolerance))
+
+
+def _unless(parity: Parity, fault: str) -> Parity:
+    """Drift where a part is wrong, however good the whole is."""
+    if not fault:
+        return parity
+    reason = "; ".join(part for part in (parity.reason, fault) if part)
+    return dataclasses.replace(parity, outcome=Outcome.DRIFTED, reason=reason)
 
 
 def compare(

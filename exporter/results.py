@@ -88,4 +88,7 @@ def same_layout(a: Results, b: Results) -> str:
     if a.keys() != b.keys():
         return f"gives {', '.join(b)}, not {', '.join(a)}"
     wrong = next((name for name in a if a[name].shape != b[name].shape), None)
-    return "" if wrong is None else f"{wrong} are {b[wrong].shape}, not {a[wrong].shape}"
+    if wrong is not None:
+        return f"{wrong} are {b[wrong].shape}, not {a[wrong].shape}"
+    odd = next((name for name in a if a[name].dtype != b[name].dtype), None)
+    return "" if odd is None else f"{odd} are {b[odd].dtype}, not {a[odd].dtype}"

@@ -172,7 +172,7 @@ def test_calibration_scenes_follow_from_the_seed() -> None:
 
 
 def test_training_scenes_show_every_class_equally_often() -> None:
-    """What is drawn one after the other takes turns through the classes."""
+    """What is drawn one after the other takes turns through the classes; few find no place."""
     drawn = next(scenes.training_scenes(SIDE, 96, 7, seed=0))
     counts = np.bincount(np.concatenate(drawn.classes), minlength=len(demo.SCENES_LABELS))[1:]
-    assert counts.max() - counts.min() <= 4
+    assert counts.min() > 0.7 * counts.max()

@@ -1,11 +1,14 @@
-"""What `mnv2-export build` uses when it is given nothing: a small data set and a trained model.
+"""What `mnv2-export build` uses when it is given nothing: small data sets and trained models.
 
 24 everyday objects drawn as emoji in five openly licensed styles (NOTICE.txt), placed over
-procedural backgrounds. The network has seen four styles and five families of backgrounds; the test
-pictures show the fifth style over three other families. The checkpoint thus learned from Apache-2.0
-and MIT artwork alone; it names 83.3 % of the 462 test pictures (97.0 % within five guesses);
-`benchmarks/demo_accuracy.py` tells how much that depends on the draw of scenes and positions.
-Importing this package loads no torch; `python -m exporter.demo.train` makes the checkpoint again.
+procedural backgrounds. The networks have seen four styles and some families of backgrounds; the
+test pictures show the fifth style over three other families. The checkpoints thus learned from
+Apache-2.0 and MIT artwork alone. On the test splits the classifier names 83.3 % of 462 pictures
+(97.0 % within five guesses); the detector, of 12 objects in 200 pictures of up to four, has a mean
+average precision of 85.7 % at an overlap of a half; the segmenter a mean IoU of 60.4 % on the same
+scenes. `benchmarks/demo_accuracy.py` tells how much that depends on the draw of scenes and
+positions. Importing this package loads no torch; `python -m exporter.demo.train`,
+`.train_detection` and `.train_segmentation` make the checkpoints again.
 """
 
 from __future__ import annotations
@@ -51,7 +54,9 @@ HERE = Path(__file__).resolve().parent
 CHECKPOINT = HERE / "mobilenetv2_035_96.safetensors"
 DETECTION_CHECKPOINT = HERE / "ssdlite_035_160.safetensors"
 SEGMENTATION_CHECKPOINT = HERE / "deeplabv3_035_161.safetensors"
-SCENES_LABELS = (  # of the latter two: what the detector told best in the training styles
+# Of the latter two, half of all, so that the detector stays below 1.5 MB and learns in minutes:
+# those that a first detector, of all of them, found best among the training styles.
+SCENES_LABELS = (
     "background",
     "apple",
     "ball",

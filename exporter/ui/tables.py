@@ -22,11 +22,6 @@ if TYPE_CHECKING:
     from exporter.inspection import Inspection
 
 LARGEST_LAYERS = 12
-DECISIONS = {
-    Task.CLASSIFICATION: "top-1",
-    Task.DETECTION: "detections",
-    Task.SEGMENTATION: "pixels",
-}
 
 
 def print_summary(console: Console, manifest: Manifest) -> None:
@@ -72,7 +67,7 @@ def _artifact_table(manifest: Manifest) -> Table:
 
 def _quality_table(judged: list[tuple[str, Quality]], task: Task) -> Table:
     """Figures, not verdicts: how much of the float model's signal is left."""
-    same = f"same {DECISIONS[task]}"
+    same = "same top-1" if task is Task.CLASSIFICATION else "agreement"
     table = _table("file", numbers=("SQNR", same, "KL, nats", "max |difference|"))
     for path, figures in judged:
         table.add_row(

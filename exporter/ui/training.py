@@ -16,7 +16,7 @@ from exporter.tasks import Task
 from exporter.training.events import Reported, Started, Trained, TrainingEvent, Validated
 from exporter.training.recipes import MOST_BITS, Setting
 from exporter.ui.live import PLAIN_EVERY_S, LiveDisplay, counting_bar
-from exporter.verdicts import Quantization
+from exporter.verdicts import AGREEMENTS, Quantization
 
 
 class TrainingProgress(LiveDisplay):
@@ -81,7 +81,7 @@ def print_settled(console: Console, record: Quantization, task: Task) -> None:
     table = Table()
     figures = [stage.accuracy.deciding for stage in record.stages if stage.accuracy]
     scored = [name for name, _ in figures[:1]]
-    for column in ("stage", "SQNR to float", f"same {DECISIONS[task]}", *scored, "kept"):
+    for column in ("stage", "SQNR to float", f"{AGREEMENTS[task]} agreement", *scored, "kept"):
         table.add_column(column, justify="left" if column == "stage" else "right")
     for stage in record.stages:
         name = stage.name
