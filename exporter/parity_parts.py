@@ -26,9 +26,7 @@ LEAST_SHARE = 1e-3  # of all pixels that a class takes, here or there
 LEAST_IOU = 0.5  # of its pixels here and there
 
 
-def hidden_fault(
-    name: str, expected: np.ndarray, actual: np.ndarray, tolerance: Tolerance
-) -> str:
+def hidden_fault(name: str, expected: np.ndarray, actual: np.ndarray, tolerance: Tolerance) -> str:
     """What is wrong in a part of two finite results that agree as a whole; empty if nothing."""
     if name == BOXES:
         near = sqnr_db(expected.clip(*NEAR), actual.clip(*NEAR))

@@ -17,7 +17,7 @@ from exporter.manifest import ArtifactRecord
 from exporter.metrics import quality
 from exporter.parity import compare_pair, compare_results, first_divergence
 from exporter.rating import Labeled, rated
-from exporter.results import Results, same_layout
+from exporter.results import DETECTIONS, LABELS, SCORE, Results, same_layout
 from exporter.spec import Precision, Rules
 from exporter.target import CannotRunError, Claim, Examination, Examiner, Runner, Target
 from exporter.verdicts import TOLERANCES, Outcome, Pair, Parity, Tolerance
@@ -68,7 +68,7 @@ def prove(target: Target, path: Path, evidence: Evidence, notes: tuple[str, ...]
         size_bytes=size(path),
         sha256=sha256(path),
         parity=_not_compared(Outcome.NOT_RUN, evidence, ""),
-        notes=_told(notes, _relaxed(evidence)),
+        notes=_told(notes, (*_relaxed(evidence), *_hollow(evidence))),
     )
     try:
         runner = target.backend.load(path)
@@ -101,6 +101,16 @@ def _relaxed(evidence: Evidence) -> tuple[str, ...]:
     """Why less is asked of this network than of others; nothing where it is not."""
     usual = evidence.tolerance == TOLERANCES[evidence.precision]
     return () if usual else (evidence.tolerance.why,)
+
+
+def _hollow(evidence: Evidence) -> tuple[str, ...]:
+    """What equal results do not show, where there is nothing in them."""
+    expected = evidence.expected
+    if DETECTIONS in expected and not (expected[DETECTIONS][..., SCORE] >= 0).any():
+        return ("nothing is detected on any golden vector, so suppression is hardly proved",)
+    if LABELS in expected and np.ptp(expected[LABELS]) == 0:
+        return ("every pixel of the golden vectors has one label, so labels are hardly proved",)
+    return ()
 
 
 def _examined(target: Target, path: Path, evidence: Evidence) -> Examination | None:

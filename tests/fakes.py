@@ -31,7 +31,7 @@ class FakeRunner:
 
     def results(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
         found = golden.run_outputs(self.graph, images)
-        return {name: value + np.float32(self.error) for name, value in found.items()}
+        return {name: value + np.asarray(self.error, value.dtype) for name, value in found.items()}
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         return one_result(self.results(images))

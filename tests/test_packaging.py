@@ -34,7 +34,8 @@ def test_the_wheel_holds_what_it_needs_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
     assert tops == {"exporter", "targets", next(t for t in tops if t.endswith(".dist-info"))}
-    assert "exporter/demo/mobilenetv2_035_96.safetensors" in names
+    for network in ("mobilenetv2_035_96", "ssdlite_035_160", "deeplabv3_035_161"):
+        assert f"exporter/demo/{network}.safetensors" in names
     assert "exporter/demo/NOTICE.txt" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     sources = {p.relative_to(ROOT).as_posix() for p in (ROOT / "exporter").rglob("*.py")}

@@ -18,19 +18,24 @@ from conftest import invoke
 from shape_data import COLORS, SMALL, boxes, masks
 from training_data import colors
 
-from exporter import demo
+from exporter import demo, golden
 from exporter.checkpoints import TrainedIntegers, build_network, load_checkpoint, save_checkpoint
+from exporter.ends import with_ends
 from exporter.errors import DataError, UnsupportedError
-from exporter.fold import fold
+from exporter.fold import fold_core
 from exporter.graph import QuantizedGraph
 from exporter.manifest import Calibration, quantization_from_json
 from exporter.models import MobileNetV2, Network, make_network
+from exporter.outputs import Ends, default_outputs
 from exporter.published import default_spec
 from exporter.quantize import quantize
+from exporter.quantize.settings import Bits
+from exporter.quantizing import require_same_structure
 from exporter.spec import ModelSpec, PaddingStyle, ResizeRule, torchvision_preprocess
 from exporter.tasks import SegmentationSpec, Task
 from exporter.training import curves, tensorboard
 from exporter.training.augment import NOTHING
+from exporter.training.candidates import IntegerResults
 from exporter.training.distributed import World
 from exporter.training.events import (
     Reported,
@@ -42,7 +47,8 @@ from exporter.training.events import (
     flat,
 )
 from exporter.training.float_learner import FloatLearner
-from exporter.training.loading import Batch, train_batches, val_batches
+from exporter.training.loading import Batch, to_input, train_batches, val_batches
+from exporter.training.nearness import by_name
 from exporter.training.optimizers import make_optimizer
 from exporter.training.qat import qat
 from exporter.training.qat_learner import QatLearner
@@ -648,6 +654,7 @@ def test_integers_that_learn_labels_are_judged_by_the_tasks_figure(
     found = load_checkpoint(tmp_path / "qat")
     assert found.integers is not None
     assert found.integers.record == record
+    require_same_structure(fold_core(build_network(found)), found.integers.graph)  # as `build` does
     (row,) = rows(tmp_path / "qat", "val")
     assert record.stages[-1].accuracy == SCORES[task](
         images=2, **{name: row[name] for name in FIGURES[task]}
@@ -660,7 +667,7 @@ def integers(runs: dict[Task, Run]) -> dict[Task, tuple[Network, QuantizedGraph,
     found = {}
     for task in TASKS:
         model = build_network(load_checkpoint(runs[task][0])).eval()
-        graph = fold(model)
+        graph = fold_core(model)
         rng = np.random.default_rng(0)
         images = rng.uniform(-1, 1, (4, 3, SIDES[task], SIDES[task])).astype(np.float32)
         found[task] = (
@@ -673,6 +680,18 @@ def integers(runs: dict[Task, Run]) -> dict[Task, tuple[Network, QuantizedGraph,
             ),
         )
     return found
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_integers_are_judged_as_they_ship(integers, data: Data, task: Task) -> None:
+    """A segmenter's are enlarged as codes."""
+    graph = integers[task][2].graph
+    (batch,) = val_batches(views(data, task), 9)
+    found = by_name(IntegerResults(graph, Bits())(batch.images[:2]))
+    shipped = with_ends(graph, Ends(outputs=default_outputs(task)))
+    exact = golden.run_outputs(shipped, to_input(batch.images[:2], graph.spec.preprocess).numpy())
+    assert found.keys() == exact.keys()
+    assert all(np.array_equal(found[name].numpy(), exact[name]) for name in exact)
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -10,8 +10,11 @@ from typing import Protocol
 import torch
 
 from exporter.checkpoints import TrainedIntegers, save_checkpoint
+from exporter.ends import with_ends
 from exporter.graph import QuantizedGraph
 from exporter.models import Network, RawDetections
+from exporter.models.deeplabv3 import enlarge
+from exporter.outputs import Ends, Outputs, default_outputs
 from exporter.quantize.fake_quant import FusedNetwork
 from exporter.quantize.integer_network import IntegerNetwork
 from exporter.quantize.settings import Bits
@@ -63,22 +66,29 @@ def in_float32(given: Given) -> Given:
     return given.float()
 
 
-def given_by(results: Mapping[str, torch.Tensor]) -> Given:
-    """A graph's results as its module gives them."""
+def given_by(results: Mapping[str, torch.Tensor], side: int) -> Given:
+    """What a graph's weights end in as its module gives it, of images of that side."""
+    if Outputs.LOWRES_LOGITS in results:
+        return enlarge(results[Outputs.LOWRES_LOGITS], torch.Size((side, side)))
     return results["logits"] if "logits" in results else RawDetections(**results)
 
 
 class IntegerResults:
-    """An int8 graph, run as the integers that ship, on the CPU wherever the training is."""
+    """An int8 graph, run as the integers that ship, on the CPU wherever the training is.
+
+    A segmenter's are enlarged as codes.
+    """
 
     def __init__(self, graph: QuantizedGraph, bits: Bits) -> None:
-        self.network = IntegerNetwork(graph, bits.code_limits(graph))
+        shipped = with_ends(graph, Ends(outputs=default_outputs(graph.spec.task)))
+        self.network = IntegerNetwork(shipped, bits.code_limits(graph))
         self.contract = graph.spec.preprocess
 
     def __call__(self, images: torch.Tensor) -> Given:
         """Dequantized, for uint8 (n, 3, r, r)."""
         results = self.network.results(to_input(images.cpu(), self.contract).numpy())
-        return given_by({name: torch.from_numpy(array) for name, array in results.items()})
+        arrays = {name: torch.from_numpy(array) for name, array in results.items()}
+        return given_by(arrays, images.shape[-1])
 
 
 class FloatResults:
@@ -90,7 +100,8 @@ class FloatResults:
 
     def __call__(self, images: torch.Tensor) -> Given:
         """On the device, for uint8 (n, 3, r, r)."""
-        return given_by(self.network.results(to_input(images.to(self.device), self.contract)))
+        results = self.network.results(to_input(images.to(self.device), self.contract))
+        return given_by(results, images.shape[-1])
 
 
 class IntegerCandidate:

@@ -10,6 +10,7 @@ import numpy as np
 
 from exporter.errors import TrainingError
 from exporter.files import staged
+from exporter.verdicts import BY_LABELS
 
 NAMES = {  # of a score's figures, all of them shares
     "top1": "top-1",
@@ -66,8 +67,9 @@ def _draw_score(axes: Any, val: list[dict[str, Any]], figures: list[str]) -> Non
     epochs = [row["step"] for row in scored]
     for key in figures:
         axes.plot(epochs, [100 * row[key] for row in scored], "o-", label=NAMES[key])
+    decides = next(name for name in figures if name in BY_LABELS.values())
     for row in [row for row in scored if row["best"]][-1:]:
-        label = f"best, {row[figures[0]]:.1%}"
+        label = f"best, {NAMES[decides]} {row[decides]:.1%}"
         axes.axvline(row["step"], color="0.6", linestyle=":", label=label)
     axes.set_ylabel("validation, %")
 

@@ -23,7 +23,7 @@ from exporter.coco_tools import check_coco_tools
 from exporter.data import TRAINING_COUNT
 from exporter.errors import ArtifactError, DataError
 from exporter.events import Note
-from exporter.fold import fold
+from exporter.fold import fold_core
 from exporter.graph import QuantizedGraph
 from exporter.preprocess import normalize
 from exporter.quantize import health
@@ -92,7 +92,7 @@ def _qat(settings: Settings, place: Place, world: World) -> Iterator[TrainingEve
     if world.device.type == "cuda":
         torch.backends.cudnn.allow_tf32 = False  # codes times weights need more than its ten bits
     model = start.model.eval()
-    float_graph = fold(model)
+    float_graph = fold_core(model)  # as `build` quantizes it; its ends have no weights
     pixels = _calibration_pixels(splits.train, float_graph.spec)
     with one_thread():
         images = normalize(pixels, float_graph.spec.preprocess)

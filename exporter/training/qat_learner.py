@@ -80,7 +80,8 @@ class QatLearner(Learner):
                 exact = self.teacher.network.results(inputs)
             total = total + share * self._distance(results, exact)
         if share < 1:
-            total = total + (1 - share) * self.objective.loss(given_by(results), targets)
+            given = given_by(results, images.shape[-1])
+            total = total + (1 - share) * self.objective.loss(given, targets)
         return total
 
     def _distance(
