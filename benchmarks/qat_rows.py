@@ -14,7 +14,7 @@ from exporter import golden
 from exporter.errors import ParityError
 from exporter.graph import QuantizedGraph
 from exporter.intervals import Z, wilson
-from exporter.metrics import quality
+from exporter.metrics import sqnr_db
 from exporter.quantize.integer_network import IntegerNetwork
 from exporter.quantize.settings import Bits, QatSettings
 from exporter.quantize.stages import Refined, refine
@@ -92,7 +92,7 @@ def row(task: Task, logits: np.ndarray, ran_as: str, seconds: float, kept: bool)
     named = logits.argmax(1)
     return Row(
         ran_as=ran_as,
-        sqnr_db=quality(task.reference, logits).sqnr_db,
+        sqnr_db=sqnr_db(task.reference, logits),
         agrees=named == task.reference.argmax(1),
         right=None if task.labels is None else named == task.labels,
         seconds=seconds,

@@ -40,7 +40,7 @@ class Fingerprint:
         """Whether the sampled values are, by their ratio; labels by the share that is equal."""
         if value.shape[1:] != self.shape or len(value) != len(self.samples):
             return False
-        found = fingerprint(value).samples
+        found = _sampled(value, self.stride)
         if self.dtype == LABEL_TYPE:
             return bool((found == self.samples).mean() >= tolerance.min_agreement)
         ratio = tolerance.min_sqnr_db
@@ -73,13 +73,19 @@ def fingerprint(value: np.ndarray) -> Fingerprint:
     rows = np.ascontiguousarray(value).reshape(len(value), -1)
     stored = rows.astype(rows.dtype.newbyteorder("<"), copy=False)
     stride = max(1, rows.shape[1] // SAMPLES)
+    while math.gcd(stride, value.shape[-1]) > 1:  # or some columns would never be in the sample
+        stride += 1
     return Fingerprint(
         shape=value.shape[1:],
         dtype=str(value.dtype),
         sha256=tuple(hashlib.sha256(row.tobytes()).hexdigest() for row in stored),
         stride=stride,
-        samples=rows[:, ::stride][:, :SAMPLES].copy(),
+        samples=_sampled(value, stride),
     )
+
+
+def _sampled(value: np.ndarray, stride: int) -> np.ndarray:
+    return value.reshape(len(value), -1)[:, ::stride][:, :SAMPLES].copy()
 
 
 def is_small(results: Results) -> bool:

@@ -12,6 +12,7 @@ Sources: XNNPACK `src/operators/{convolution,fully-connected,binary-elementwise}
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -40,15 +41,18 @@ from exporter.graph import (
     Sigmoid,
     WeightedOp,
     accumulator_step,
+    last_uses,
     no_rule,
 )
 from exporter.resize import resize_ort, resize_xnnpack
+from exporter.results import joined
 from exporter.spec import Rules
 
 f32 = np.float32
 Real = np.ndarray | np.float32
 Trace = Callable[[str, np.ndarray], None]
 UNSIGNED = 128  # ONNX Runtime's uint8 codes are the int8 codes plus this
+AT_ONCE = 32 * 224 * 224  # pixels of one walk
 ADD_SHIFT = 20  # XNNPACK scales the larger operand's multiplier to [2^20, 2^21)
 
 
@@ -71,8 +75,23 @@ def run_outputs(
     rules: Rules = Rules.XNNPACK,
     trace: Trace | None = None,
 ) -> dict[str, np.ndarray]:
-    """Every result by name, of a graph with any number of them."""
+    """Every result by name, of a graph with any number of them.
+
+    Large images go a few at a time: the maps of all of them together would not fit.
+    """
+    total = max(1, len(images))
+    count = total if trace is not None else max(1, AT_ONCE // math.prod(images.shape[2:]))
+    return joined(
+        _walk(graph, images[start : start + count], rules, trace)
+        for start in range(0, total, count)
+    )
+
+
+def _walk(
+    graph: QuantizedGraph, images: np.ndarray, rules: Rules, trace: Trace | None
+) -> dict[str, np.ndarray]:
     values: dict[str, np.ndarray] = {}
+    last = last_uses(graph)
     with torch.no_grad():
         for op in graph.ops:
             inputs = [values[name] for name in op.inputs] or [images]
@@ -82,6 +101,8 @@ def run_outputs(
                 values[op.output] = _float_step(op, inputs)
             if trace is not None:
                 trace(op.output, values[op.output])
+            for name in last.get(op.output, ()):
+                del values[name]
     return {tensor.name: values[tensor.name] for tensor in graph.outputs}
 
 

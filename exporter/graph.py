@@ -77,6 +77,7 @@ __all__ = [
     "WeightedOp",
     "accumulator_scale",
     "accumulator_step",
+    "last_uses",
     "multiply_adds",
     "no_rule",
     "round_bias",
@@ -179,6 +180,15 @@ class QuantizedGraph:
         if qparams is None:
             raise TypeError(f"tensor {name!r} is not quantized")
         return qparams
+
+
+def last_uses(graph: QuantizedGraph) -> dict[str, list[str]]:
+    """Operation -> the tensors that nothing reads after it, so that walks can free them."""
+    reader = {name: op.output for op in graph.ops for name in op.inputs}
+    freed: dict[str, list[str]] = {}
+    for name, op_name in reader.items():
+        freed.setdefault(op_name, []).append(name)
+    return freed
 
 
 def no_rule(op: Op, where: str) -> UnsupportedError:

@@ -357,7 +357,9 @@ def test_the_gain_is_over_the_next_best() -> None:
         stages=(stage("a", 20.0, True), stage("b", 19.0, False), stage("c", 20.5, True))
     )
     assert record.winner is record.stages[2]
-    assert record.told().startswith("c won: 20.5 dB SQNR to float, 0.5 more than a")
+    assert record.told(Task.CLASSIFICATION).startswith(
+        "c won: 20.5 dB SQNR to float, 0.5 more than a"
+    )
 
 
 # The command line.

@@ -37,6 +37,7 @@ from exporter.quantize.rounding import round_learned
 from exporter.quantize.settings import Bits, QatSettings
 from exporter.quantize.stages import CORRECTED, END_TO_END, RANGES, TRAINED, Guard, Judged
 from exporter.spec import HeadLayer, PaddingStyle
+from exporter.tasks import Task
 from exporter.training.distributed import World
 from exporter.training.events import Settled, Trained
 from exporter.training.loading import Batch
@@ -274,7 +275,7 @@ def test_the_last_checkpoint_does_not_claim_to_have_won(run) -> None:
     worse = dataclasses.replace(record.stages[-1], kept=False)
     lost = dataclasses.replace(record, stages=(*record.stages[:-1], worse))
     assert lost.winner is not worse
-    assert lost.told().startswith("end-to-end QAT is what this is: ")
+    assert lost.told(Task.CLASSIFICATION).startswith("end-to-end QAT is what this is: ")
 
 
 def test_a_finished_run_without_its_metrics_is_still_settled(run, tmp_path: Path) -> None:
@@ -296,7 +297,7 @@ def test_the_guard_keeps_what_was_better(data: Path, float_run: Path, tmp_path: 
     start, best = (load_checkpoint(folder / n).integers for n in (START, "best.safetensors"))
     assert same(start.graph, best.graph)
     assert next(e for e in events if isinstance(e, Trained)).best_epoch is None
-    assert "won" in record.told()
+    assert "won" in record.told(Task.CLASSIFICATION)
 
 
 def test_labels_are_judged_by_top1(data: Path, float_run: Path, tmp_path: Path) -> None:
@@ -304,7 +305,7 @@ def test_labels_are_judged_by_top1(data: Path, float_run: Path, tmp_path: Path) 
     events = list(qat(mixed, Place(out=tmp_path, name="mixed")))
     record = next(e.record for e in events if isinstance(e, Settled))
     assert record.metric is Metric.TOP1
-    assert "points more than" in record.told()
+    assert "points more than" in record.told(Task.CLASSIFICATION)
 
 
 def test_a_run_that_stopped_goes_on_as_if_it_had_not(run, tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ import pytest
 from fakes import fake_target
 from graphs import random_network
 
+from exporter import golden
 from exporter.ends import with_ends
+from exporter.fingerprints import fingerprint
 from exporter.fold import fold_core
 from exporter.golden import run_outputs
 from exporter.graph_file import save_graph
@@ -15,6 +17,8 @@ from exporter.outputs import Ends, NmsMode, Outputs
 from exporter.parity import compare_results
 from exporter.proof import Evidence, prove
 from exporter.published import default_spec
+from exporter.quantize import quantize
+from exporter.quantize.ranges import batch_at
 from exporter.spec import Precision, Rules
 from exporter.tasks import Task
 from exporter.verdicts import EXACT, FP16, FP32, TOLERANCES, Outcome
@@ -137,3 +141,35 @@ def test_a_proof_on_nothing_says_so(task, ends, told, tmp_path) -> None:
     for value in expected.values():
         value.flat[4] = 1
     assert prove(fake_target(), path, dataclasses.replace(evidence)).record.notes == ()
+
+
+@pytest.mark.parametrize("rules", Rules)
+def test_large_images_give_the_same_integers_a_few_at_a_time(rules, monkeypatch) -> None:
+    spec = default_spec(Task.SEGMENTATION, width=0.1, resolution=33, classes=3)
+    images = RNG.uniform(-1.0, 1.0, (5, 3, 33, 33)).astype(np.float32)
+    graph = quantize(fold_core(random_network(spec)), images)
+    whole = run_outputs(graph, images, rules)
+    monkeypatch.setattr(golden, "AT_ONCE", 2 * 33 * 33)
+    parts = run_outputs(graph, images, rules)
+    assert all(np.array_equal(whole[name], parts[name]) for name in whole)
+
+
+def test_batches_shrink_as_images_grow() -> None:
+    assert [batch_at(side) for side in (96, 224, 320, 513, 2048)] == [16, 16, 7, 3, 1]
+
+
+@pytest.mark.parametrize("shape", [(100, 6), (2034, 4), (2034, 81), (513, 513), (21, 33, 33)])
+def test_every_column_of_a_result_is_sampled(shape) -> None:
+    """Of detections a class as well as a score."""
+    columns = np.broadcast_to(np.arange(shape[-1], dtype=np.float32), (1, *shape))
+    kept = fingerprint(columns)
+    seen = min(shape[-1], kept.samples.size)
+    assert len(np.unique(kept.samples)) == seen
+    assert kept.is_near(columns, EXACT)
+
+
+def test_samples_that_were_taken_elsewhere_are_compared_there() -> None:
+    values = RNG.uniform(0.0, 1.0, (1, 100, 6)).astype(np.float32)
+    kept = dataclasses.replace(fingerprint(values), stride=3, samples=values.reshape(1, -1)[:, ::3])
+    assert kept.is_near(values, EXACT)
+    assert not kept.is_near(values[:, ::-1], EXACT)

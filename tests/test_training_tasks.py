@@ -35,7 +35,8 @@ from exporter.spec import ModelSpec, PaddingStyle, ResizeRule, torchvision_prepr
 from exporter.tasks import SegmentationSpec, Task
 from exporter.training import curves, tensorboard
 from exporter.training.augment import NOTHING
-from exporter.training.candidates import IntegerResults
+from exporter.training.candidates import FloatCandidate, IntegerResults
+from exporter.training.detection_objective import DetectionObjective
 from exporter.training.distributed import World
 from exporter.training.events import (
     Reported,
@@ -248,6 +249,18 @@ def without_pycocotools(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+@pytest.mark.usefixtures("without_pycocotools")
+def test_a_detector_is_compared_by_what_can_be_measured(data: Data) -> None:
+    spec = default_spec(Task.DETECTION, width=0.35, resolution=64, classes=len(LABELS))
+    objective = DetectionObjective(spec, recipe(Task.DETECTION), CPU)
+    assert "mnv2-export[coco]" in objective.notes[0]
+    model = FloatCandidate(make_network(spec), CPU.device, Arithmetic.FP32)
+    tally = objective.evaluate(model, val_batches(views(data, Task.DETECTION), 9))
+    assert tally.score is None
+    assert objective.rank(tally) == (-tally.loss,)
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn", "without_pycocotools")
 def test_without_pycocotools_the_loss_is_compared(data: Data, tmp_path: Path) -> None:
     events = list(train(settings(data, Task.DETECTION), Place(out=tmp_path, name="plain")))
@@ -412,7 +425,7 @@ def test_a_backbone_stays_the_function_that_it_was(
         assert torch.equal(start.model.eval().features[:upto](x), old.features[:upto](x))
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", DETECTION_FIRST)
 def test_an_own_checkpoint_goes_on_with_its_heads(
     runs: dict[Task, Run], data: Data, task: Task
 ) -> None:
@@ -682,7 +695,7 @@ def integers(runs: dict[Task, Run]) -> dict[Task, tuple[Network, QuantizedGraph,
     return found
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", SEGMENTATION_FIRST)
 def test_integers_are_judged_as_they_ship(integers, data: Data, task: Task) -> None:
     """A segmenter's are enlarged as codes."""
     graph = integers[task][2].graph

@@ -13,11 +13,11 @@ import math
 
 import torch
 
-from exporter.graph import Conv, Linear, Op, QuantizedGraph, WeightedOp
-from exporter.quantize.fake_quant import FusedLayer, FusedNetwork, last_uses
-from exporter.quantize.ranges import BATCH
+from exporter.graph import Conv, Linear, Op, QuantizedGraph, WeightedOp, last_uses
+from exporter.quantize.fake_quant import FusedLayer, FusedNetwork
+from exporter.quantize.ranges import batch_at
 
-MEMORY_BYTES = 4 * 10**9
+MEMORY_BYTES = 2 * 10**9  # a build of a segmenter at 513 px stays below twice that
 FEWEST_IMAGES = 2
 
 
@@ -59,9 +59,10 @@ def _correct(
     layer = network.layer(op)
     outputs, error = [], torch.zeros(len(layer.bias), dtype=torch.float64)
     weight, rounded_weight = layer.weight.detach(), layer.rounded_weight()
-    for start in range(0, len(exact), BATCH):
-        target = layer.accumulate(exact[start : start + BATCH], weight, layer.bias)
-        actual = layer.accumulate(rounded[start : start + BATCH], rounded_weight, None)
+    batch = batch_at(network.graph.spec.resolution)
+    for start in range(0, len(exact), batch):
+        target = layer.accumulate(exact[start : start + batch], weight, layer.bias)
+        actual = layer.accumulate(rounded[start : start + batch], rounded_weight, None)
         error += _channel_sum(target - actual)
         outputs.append(layer.clamp(target))
     output = torch.cat(outputs)
@@ -97,9 +98,10 @@ def _float_step(network: FusedNetwork, op: Op, inputs: list[torch.Tensor]) -> to
 
 def _batched(network: FusedNetwork, op: Op, inputs: list[torch.Tensor]) -> torch.Tensor:
     """An operation in batches: larger ones only fall out of the cache."""
+    batch = batch_at(network.graph.spec.resolution)
     return torch.cat(
         [
-            network.step(op, [x[start : start + BATCH] for x in inputs])
-            for start in range(0, len(inputs[0]), BATCH)
+            network.step(op, [x[start : start + batch] for x in inputs])
+            for start in range(0, len(inputs[0]), batch)
         ]
     )

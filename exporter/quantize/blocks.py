@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from exporter.graph import Add, Conv, Op, Output, Pool, QuantizedGraph
-from exporter.quantize.bias_correction import FEWEST_IMAGES, MEMORY_BYTES
+from exporter.quantize.bias_correction import FEWEST_IMAGES
+
+MEMORY_BYTES = 4 * 10**9
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,10 +15,10 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from exporter.graph import Add, Conv, Op, QuantizedGraph, Tensor, WeightedOp
-from exporter.quantize.fake_quant import FusedNetwork, last_uses
+from exporter.graph import Add, Conv, Op, QuantizedGraph, Tensor, WeightedOp, last_uses
+from exporter.quantize.fake_quant import FusedNetwork
+from exporter.quantize.ranges import batch_at
 
-BATCH = 16
 STRENGTH = 0.5  # 1 makes ranges equal, and the weights that read them too unequal
 FP16_NORMAL = 2.0**-14
 EXPONENTS = range(-6, 7)  # of a stream's scale, that `balance` chooses from
@@ -64,7 +64,7 @@ def channel_ranges(
     network, last = FusedNetwork(graph).eval(), last_uses(graph)
     ranges = {name: np.zeros(graph.tensors[name].shape[1], np.float32) for name in names}
     with torch.no_grad():
-        for batch in torch.split(torch.from_numpy(images), BATCH):
+        for batch in torch.split(torch.from_numpy(images), batch_at(graph.spec.resolution)):
             values: dict[str, torch.Tensor] = {}
             for op in graph.ops:
                 values[op.output] = network.step(op, [values[n] for n in op.inputs] or [batch])

@@ -34,6 +34,7 @@ from exporter.graph import (
     QuantizedGraph,
     Sigmoid,
     WeightedOp,
+    last_uses,
 )
 from exporter.quantize.settings import Bits
 from exporter.quantize.tail import float_tail
@@ -233,15 +234,6 @@ def accumulate(
 def clamp(op: WeightedOp, y: torch.Tensor) -> torch.Tensor:
     """ReLU6, ReLU or nothing."""
     return y if op.clamp is None else torch.clamp(y, *op.clamp)
-
-
-def last_uses(graph: QuantizedGraph) -> dict[str, list[str]]:
-    """Operation -> the tensors that nothing reads after it, so that walks can free them."""
-    reader = {name: op.output for op in graph.ops for name in op.inputs}
-    freed: dict[str, list[str]] = {}
-    for name, op_name in reader.items():
-        freed.setdefault(op_name, []).append(name)
-    return freed
 
 
 def exact_float32(scale: float) -> float:

@@ -35,9 +35,10 @@ from exporter.graph import (
     Sigmoid,
     WeightedOp,
     accumulator_step,
+    last_uses,
     no_rule,
 )
-from exporter.quantize.fake_quant import accumulate, last_uses
+from exporter.quantize.fake_quant import accumulate
 from exporter.quantize.settings import CodeLimits
 from exporter.resize import resize_xnnpack
 

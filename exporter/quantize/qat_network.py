@@ -28,8 +28,9 @@ from exporter.graph import (
     QuantizedGraph,
     Reshape,
     WeightedOp,
+    last_uses,
 )
-from exporter.quantize.fake_quant import clamp, exact_float32, last_uses, scale_owners
+from exporter.quantize.fake_quant import clamp, exact_float32, scale_owners
 from exporter.quantize.integer_network import clamped_codes
 from exporter.quantize.qat_layer import QatLayer
 from exporter.quantize.rounding import round_learned, round_to_codes

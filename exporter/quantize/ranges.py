@@ -11,6 +11,7 @@ from exporter.quantize.fake_quant import FakeQuantize, FusedNetwork, Mode, exact
 from exporter.spec import Preprocess
 
 BATCH = 16
+AT_ONCE = BATCH * 224 * 224  # pixels of a batch: larger images go fewer at a time
 STEPS = QMAX - QMIN
 SMALLEST_RANGE = 2.0**-12
 MAX_INPUT_GROWTH = 0.05  # of the input scale
@@ -26,13 +27,18 @@ def calibrate(network: FusedNetwork, images: torch.Tensor) -> None:
     """
     for mode in (Mode.RANGE, Mode.HISTOGRAM):
         network.set_mode(mode)
-        for start in range(0, len(images), BATCH):
-            network.results(images[start : start + BATCH])
+        for batch in torch.split(images, batch_at(network.graph.spec.resolution)):
+            network.results(batch)
     for quantizer in network.all_quantizers():
         quantizer.qparams = mse_qparams(quantizer)
     image = network.quantizer(network.graph.input.name)
     image.qparams = image_qparams(network.graph.spec.preprocess)
     network.set_mode(Mode.ON)
+
+
+def batch_at(resolution: int) -> int:
+    """Images that go through a network together: their maps are hundreds of megabytes."""
+    return max(1, min(BATCH, AT_ONCE // resolution**2))
 
 
 def affine_qparams(low: float, high: float, codes: tuple[int, int] = (QMIN, QMAX)) -> QParams:
