@@ -44,11 +44,26 @@ class Input:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Conv:
-    """2-D convolution with bias and clamp; weight (o, i / groups, kh, kw), bias (o,)."""
+class Unary:
+    """An operation on one tensor; its output has the input's shape unless it says otherwise."""
 
     input: str
     output: str
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the tensors that are read."""
+        return (self.input,)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Unchanged."""
+        return shape
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Conv(Unary):
+    """2-D convolution with bias and clamp; weight (o, i / groups, kh, kw), bias (o,)."""
+
     weight: Weight
     bias: np.ndarray  # float32, or int32 in an int8 graph
     stride: tuple[int, int] = (1, 1)
@@ -56,11 +71,6 @@ class Conv:
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
     clamp: Clamp | None = None
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Names of the tensors that are read."""
-        return (self.input,)
 
     @property
     def kernel(self) -> tuple[int, int]:
@@ -90,19 +100,12 @@ class Conv:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Linear:
+class Linear(Unary):
     """Fully connected layer; weight (o, i), bias (o,)."""
 
-    input: str
-    output: str
     weight: Weight
     bias: np.ndarray
     clamp: Clamp | None = None
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Names of the tensors that are read."""
-        return (self.input,)
 
     def output_shape(self, shape: Shape) -> Shape:
         """(n, i) -> (n, o)."""
@@ -128,16 +131,8 @@ class Add:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Pool:
+class Pool(Unary):
     """Global average pooling, (n, c, h, w) -> (n, c, 1, 1)."""
-
-    input: str
-    output: str
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Names of the tensors that are read."""
-        return (self.input,)
 
     def output_shape(self, shape: Shape) -> Shape:
         """(n, c, h, w) -> (n, c, 1, 1)."""
@@ -145,17 +140,10 @@ class Pool:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Reshape:
+class Reshape(Unary):
     """The same values in row-major order under another shape; dimension 0 stays the batch."""
 
-    input: str
-    output: str
     shape: Shape
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Names of the tensors that are read."""
-        return (self.input,)
 
     def output_shape(self, shape: Shape) -> Shape:
         """(n, ...) -> (n, *self.shape[1:])."""
@@ -163,17 +151,10 @@ class Reshape:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Permute:
+class Permute(Unary):
     """The same values with their dimensions in another order; dimension 0 stays the batch."""
 
-    input: str
-    output: str
     order: tuple[int, ...]
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Names of the tensors that are read."""
-        return (self.input,)
 
     def output_shape(self, shape: Shape) -> Shape:
         """Dimension `order[i]` of the input becomes dimension i."""
@@ -198,21 +179,14 @@ class Concat:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Resize:
+class Resize(Unary):
     """Bilinear, half-pixel centers (torch's `align_corners=False`), without antialiasing.
 
     A 1 x 1 map is broadcast: every output is its one value. In an int8 graph the output keeps the
     input's parameters.
     """
 
-    input: str
-    output: str
     size: tuple[int, int]  # height, width
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Names of the tensors that are read."""
-        return (self.input,)
 
     def output_shape(self, shape: Shape) -> Shape:
         """(n, c, h, w) -> (n, c, *size)."""
@@ -220,81 +194,38 @@ class Resize:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Sigmoid:
+class Sigmoid(Unary):
     """1 / (1 + exp(-x)). In an int8 graph the output has parameters of its own."""
-
-    input: str
-    output: str
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Names of the tensors that are read."""
-        return (self.input,)
-
-    def output_shape(self, shape: Shape) -> Shape:
-        """Unchanged."""
-        return shape
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class DecodeBoxes:
+class DecodeBoxes(Unary):
     """SSD's box offsets (n, anchors, 4) = (dx, dy, dw, dh) -> corners (x1, y1, x2, y2) in 0..1.
 
     center = offset * center_variance * anchor size + anchor center; size = anchor size *
     exp(offset * size_variance). Never quantized: eight bits of a logarithm are no box.
     """
 
-    input: str
-    output: str
     anchors: np.ndarray  # float32 (anchors, 4): center x, center y, width, height
     center_variance: float
     size_variance: float
 
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Names of the tensors that are read."""
-        return (self.input,)
-
-    def output_shape(self, shape: Shape) -> Shape:
-        """Unchanged."""
-        return shape
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Dequantize:
+class Dequantize(Unary):
     """int8 codes -> float32, (q - zero_point) * scale: what reads it computes in float.
 
     Only int8 graphs have it. Maps of different scales can be joined behind it without another
     rounding, and a logarithm of a box's size keeps its digits.
     """
 
-    input: str
-    output: str
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Names of the tensors that are read."""
-        return (self.input,)
-
-    def output_shape(self, shape: Shape) -> Shape:
-        """Unchanged."""
-        return shape
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ArgMax:
+class ArgMax(Unary):
     """The channel with the largest value, the first of equal ones: (n, c, h, w) -> uint8 (n, h, w).
 
     Codes and the values they stand for give the same answer.
     """
-
-    input: str
-    output: str
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Names of the tensors that are read."""
-        return (self.input,)
 
     def output_shape(self, shape: Shape) -> Shape:
         """(n, c, h, w) -> (n, h, w)."""
@@ -327,20 +258,8 @@ class Nms:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Output:
+class Output(Unary):
     """A result of the model. An int8 graph dequantizes what is not float already."""
-
-    input: str
-    output: str
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Names of the tensors that are read."""
-        return (self.input,)
-
-    def output_shape(self, shape: Shape) -> Shape:
-        """Unchanged."""
-        return shape
 
 
 Op = (
