@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from exporter.errors import ArtifactError
+from exporter.errors import ArtifactError, UnsupportedError
 from exporter.files import write_atomic
 from exporter.spec import ModelSpec, Precision
 from exporter.verdicts import (
@@ -170,7 +170,7 @@ def read_manifest(folder: Path) -> Manifest:
         ) from None
     except NotADirectoryError:
         raise ArtifactError(f"{folder}: not a build directory") from None
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, UnsupportedError) as error:
         raise ArtifactError(f"{path}: damaged manifest ({error})", "build again") from None
 
 

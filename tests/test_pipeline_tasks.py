@@ -146,6 +146,16 @@ def test_verify_notices_other_references(checkpoints, photos, tmp_path) -> None:
         list(verify(out, {"one": target}))
 
 
+def test_a_manifest_without_its_task_settings_is_damaged(checkpoints, photos, tmp_path) -> None:
+    out = tmp_path / "build"
+    run(checkpoints[Task.DETECTION], photos, out, fake_target())
+    data = json.loads((out / "manifest.json").read_text())
+    del data["spec"]["detection"]
+    (out / "manifest.json").write_text(json.dumps(data))
+    with pytest.raises(ArtifactError, match=r"manifest\.json: damaged manifest"):
+        read_manifest(out)
+
+
 def test_integers_of_heads_can_be_trained(checkpoints, photos, tmp_path) -> None:
     settings = QatSettings(steps=3, batch=4)
     for task in checkpoints:
