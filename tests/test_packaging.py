@@ -40,7 +40,7 @@ def test_the_wheel_holds_what_it_needs_and_nothing_else(wheel: Path) -> None:
     assert any(name.endswith("licenses/LICENSE") for name in names)
     sources = {p.relative_to(ROOT).as_posix() for p in (ROOT / "exporter").rglob("*.py")}
     assert sources <= set(names)
-    assert wheel.stat().st_size < 2_500_000
+    assert wheel.stat().st_size < 5_000_000  # three demo networks are 3.3 MB of it
 
 
 def test_the_installed_wheel_builds(wheel: Path, tmp_path: Path) -> None:
