@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -114,17 +115,17 @@ class Quality:
         return self.sqnr_db
 
 
-class Rated:
+class Rated(abc.ABC):
     """How right a model is, in a task's own figures."""
 
     @property
+    @abc.abstractmethod
     def deciding(self) -> tuple[str, float]:
         """The name and the value of the figure that models are compared by; more is better."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def columns(self) -> dict[str, str]:
         """The figures for a person, by name."""
-        raise NotImplementedError
 
     def told(self) -> str:
         """The figures in a line."""

@@ -17,7 +17,7 @@ from exporter.graph import Conv, Linear, Op, QuantizedGraph, WeightedOp, last_us
 from exporter.quantize.fake_quant import FusedLayer, FusedNetwork
 from exporter.quantize.ranges import batch_at
 
-MEMORY_BYTES = 2 * 10**9  # a build of a segmenter at 513 px stays below twice that
+MEMORY_BYTES = 2 * 10**9  # of an operation's inputs and output; a build holds more beside them
 FEWEST_IMAGES = 2
 
 
