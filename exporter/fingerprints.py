@@ -40,7 +40,7 @@ class Fingerprint:
         """Whether the sampled values are, by their ratio; labels by the share that is equal."""
         if value.shape[1:] != self.shape or len(value) != len(self.samples):
             return False
-        found = _sampled(value, self.stride)
+        found = _sampled(value, self.stride, self.samples.shape[1])
         if self.dtype == LABEL_TYPE:
             return bool((found == self.samples).mean() >= tolerance.min_agreement)
         ratio = tolerance.min_sqnr_db
@@ -68,11 +68,11 @@ class Fingerprint:
         )
 
 
-def fingerprint(value: np.ndarray) -> Fingerprint:
-    """Of (n, ...) float32 or uint8 values."""
+def fingerprint(value: np.ndarray, *, whole: bool = False) -> Fingerprint:
+    """Of (n, ...) float32 or uint8 values; `whole` puts all of them into the sample."""
     rows = np.ascontiguousarray(value).reshape(len(value), -1)
     stored = rows.astype(rows.dtype.newbyteorder("<"), copy=False)
-    stride = max(1, rows.shape[1] // SAMPLES)
+    stride = 1 if whole else max(1, rows.shape[1] // SAMPLES)
     while math.gcd(stride, value.shape[-1]) > 1:  # or some columns would never be in the sample
         stride += 1
     return Fingerprint(
@@ -80,12 +80,12 @@ def fingerprint(value: np.ndarray) -> Fingerprint:
         dtype=str(value.dtype),
         sha256=tuple(hashlib.sha256(row.tobytes()).hexdigest() for row in stored),
         stride=stride,
-        samples=_sampled(value, stride),
+        samples=_sampled(value, stride, rows.shape[1] if whole else SAMPLES),
     )
 
 
-def _sampled(value: np.ndarray, stride: int) -> np.ndarray:
-    return value.reshape(len(value), -1)[:, ::stride][:, :SAMPLES].copy()
+def _sampled(value: np.ndarray, stride: int, count: int) -> np.ndarray:
+    return value.reshape(len(value), -1)[:, ::stride][:, :count].copy()
 
 
 def is_small(results: Results) -> bool:

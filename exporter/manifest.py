@@ -17,6 +17,7 @@ from typing import Any
 
 from exporter.errors import ArtifactError, UnsupportedError
 from exporter.files import write_atomic
+from exporter.self_test import OutputTest, SelfTest
 from exporter.spec import ModelSpec, Precision
 from exporter.verdicts import (
     SCORES,
@@ -86,6 +87,7 @@ class ArtifactRecord:
     parity: Parity
     quality: Quality | None = None
     accuracy: Score | None = None
+    self_test: SelfTest | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -194,8 +196,16 @@ def _artifact(data: dict[str, Any]) -> ArtifactRecord:
     fields["parity"] = _parity(data["parity"])
     fields["quality"] = _optional(Quality, data["quality"])
     fields["accuracy"] = _score(data["accuracy"])
+    fields["self_test"] = _self_test(data.get("self_test"))  # absent before 0.2
     record: ArtifactRecord = _record(ArtifactRecord, fields)
     return record
+
+
+def _self_test(data: dict[str, Any] | None) -> SelfTest | None:
+    if data is None:
+        return None
+    outputs = tuple(_record(OutputTest, output) for output in data["outputs"])
+    return SelfTest(reference=data["reference"], outputs=outputs)
 
 
 def _parity(data: dict[str, Any]) -> Parity:

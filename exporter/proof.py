@@ -18,8 +18,10 @@ from exporter.metrics import quality
 from exporter.parity import compare_pair, compare_results, first_divergence
 from exporter.rating import Labeled, rated
 from exporter.results import DETECTIONS, LABELS, SCORE, Results, same_layout
+from exporter.self_test import SelfTest, exact_test, limited_test, near_test
 from exporter.spec import Precision, Rules
 from exporter.target import CannotRunError, Claim, Examination, Examiner, Runner, Target
+from exporter.vectors import reference_key
 from exporter.verdicts import TOLERANCES, Outcome, Pair, Parity, Tolerance
 
 
@@ -68,6 +70,7 @@ def prove(target: Target, path: Path, evidence: Evidence, notes: tuple[str, ...]
         size_bytes=size(path),
         sha256=sha256(path),
         parity=_not_compared(Outcome.NOT_RUN, evidence, ""),
+        self_test=_self_test(evidence),
         notes=_told(notes, (*_relaxed(evidence), *_hollow(evidence))),
     )
     try:
@@ -87,9 +90,28 @@ def prove(target: Target, path: Path, evidence: Evidence, notes: tuple[str, ...]
         parity = dataclasses.replace(parity, reason=_locate(judged, evidence, results, parity))
     if examination is not None:
         parity = _with_gates(parity, examination)
-        told = _told(measured.notes, examination.notes)
-        measured = dataclasses.replace(measured, notes=told)
+        measured = dataclasses.replace(
+            measured,
+            notes=_told(measured.notes, examination.notes),
+            self_test=_device_test(examination, evidence) or measured.self_test,
+        )
     return _proved(measured, evidence, parity, results)
+
+
+def _self_test(evidence: Evidence) -> SelfTest:
+    """What an app asks of an artifact whose runtime is held to the golden."""
+    key = reference_key(evidence.precision, evidence.rules)
+    if evidence.precision is Precision.INT8:
+        return exact_test(key, evidence.expected)
+    return near_test(key, evidence.expected, evidence.tolerance)
+
+
+def _device_test(examination: Examination, evidence: Evidence) -> SelfTest | None:
+    """What it asks where the target says how far a device may be from the float model."""
+    if not examination.device_limits:
+        return None
+    limits = examination.device_limits
+    return limited_test(str(Precision.FP32), evidence.float_expected, limits)
 
 
 def _told(before: tuple[str, ...], now: tuple[str, ...]) -> tuple[str, ...]:

@@ -189,6 +189,9 @@ class Examination:
     gates: tuple[Gate, ...]
     runner: Runner  # gives the logits that the golden and other artifacts are compared with
     notes: tuple[str, ...] = ()
+    # How near to the float model's results a device must come, by output, where it cannot be held
+    # to the golden's: dB, or a share of labels and detections.
+    device_limits: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

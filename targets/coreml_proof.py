@@ -20,7 +20,7 @@ from exporter.results import Results
 from exporter.spec import Precision
 from exporter.target import Claim, Examination, Runner
 from exporter.threads import one_thread
-from exporter.verdicts import Gate
+from exporter.verdicts import FP16, Gate
 from targets.coreml_figures import close, ratio_db, shared, unequal
 from targets.coreml_runner import EvaluatorRunner
 from targets.mil.integers import unmatched
@@ -36,6 +36,7 @@ CORE_ML = "Core ML"
 # What fp16 between the integers may cost of the SQNR to the float model: twice the noise, as if
 # every code had been rounded once more. It is mostly nothing; on one image it has been 2 dB.
 INT8_LOSS_DB = 3.0
+MOST_DB = FP16.min_sqnr_db
 # The same of labels and of detections: twice as many that are not the float model's, and a few more
 # where there are hardly any. A detection counts as another one when its score moves by 0.02.
 INT8_LOSS, INT8_SLACK = 2.0, 0.02
@@ -81,6 +82,7 @@ def _examined(
         gates=tuple(gates),
         runner=runner,
         notes=tuple(notes),
+        device_limits=proof.device_limits() if claim.precision is Precision.INT8 else {},
     )
 
 
@@ -167,6 +169,13 @@ class _Proof:
         told.append(f"{self.steps(actual)} from the golden")
         return Gate(name="int8 end to end", passed=passed, detail="; ".join(told))
 
+    def device_limits(self) -> dict[str, float]:
+        """What `int8_end_to_end` asks for, as figures that an app can hold a device to."""
+        float_results, golden = self.claim.float_results, self.claim.expected
+        least = {name: _least(name, value, golden[name]) for name, value in float_results.items()}
+        # Integers that happen to be the float model's own numbers ask no more of fp16 than others.
+        return {name: min(limit, MOST_DB) for name, limit in least.items()}
+
     def steps(self, results: Results) -> str:
         """The largest distance from the golden, in steps of an output's scale where it has one.
 
@@ -207,13 +216,21 @@ def _kept(
     name: str, floating: np.ndarray, golden: np.ndarray, actual: np.ndarray
 ) -> tuple[bool, str]:
     """Whether an output is about as near to the float model's as the golden's is."""
+    least = _least(name, floating, golden)
     wanted, reached = (shared(name, floating, v) for v in (golden, actual))
     if wanted is not None and reached is not None:
         text = f"{reached:.2%} as the float model, the golden {wanted:.2%}"
-        return 1 - reached <= INT8_LOSS * (1 - wanted) + INT8_SLACK, text
+        return reached >= least, text
     wanted, reached = ratio_db(floating, golden), ratio_db(floating, actual)
-    text = f"{reached:.1f} dB to the float model, the golden {wanted:.1f} dB"
-    return reached >= wanted - INT8_LOSS_DB, text
+    return reached >= least, f"{reached:.1f} dB to the float model, the golden {wanted:.1f} dB"
+
+
+def _least(name: str, floating: np.ndarray, golden: np.ndarray) -> float:
+    """How near to the float model an int8 output must come, given how near the golden comes."""
+    share = shared(name, floating, golden)
+    if share is not None:
+        return max(0.0, 1 - INT8_LOSS * (1 - share) - INT8_SLACK)
+    return ratio_db(floating, golden) - INT8_LOSS_DB
 
 
 def _same_files(shipped: Package, again: Package) -> Gate:
