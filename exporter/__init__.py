@@ -16,6 +16,8 @@
     verify         the same proofs again, from what is on disk
     scoring/       how right what was built is on labeled data, and the difference from float;
                    intervals, worst (classes), labeled_images, labeled_pictures and labeled_parts
+    sample         an app of `app_samples` with the model in place; sample_kinds, sample_constants;
+                   self_test is what the manifest has an app ask of its artifact
     evaluation     one Core ML package by itself, whoever wrote it; photos makes pictures fit it
 
 The names below are what `from exporter import ...` offers; each is loaded when first used, so that

@@ -15,6 +15,7 @@ from exporter.build_commands import build, inspect, verify
 from exporter.errors import ALL_ERRORS
 from exporter.listing_commands import describe, targets
 from exporter.run_commands import coreml_run, evaluate, predict
+from exporter.sample_commands import sample
 from exporter.training_commands import EPILOG, qat, train
 
 MEANINGS = {0: "done", 2: "usage", **{error.exit_code: error.meaning for error in ALL_ERRORS}}
@@ -64,6 +65,7 @@ app.command()(inspect)
 app.command()(predict)
 app.command()(evaluate)
 app.command()(coreml_run)
+app.command()(sample)
 app.command(epilog=EPILOG)(train)
 app.command(epilog=EPILOG)(qat)
 app.command()(targets)

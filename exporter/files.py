@@ -91,10 +91,7 @@ def _check_replaceable(path: Path, why_not: Callable[[Path], str]) -> None:
             f"{path}: is the current directory or holds it", "choose a directory inside it"
         )
     if path.is_dir() and any(path.iterdir()) and (reason := why_not(path)):
-        raise ArtifactError(
-            f"{path}: not empty, and not an earlier build: {reason}",
-            "choose another --out, or empty it",
-        )
+        raise ArtifactError(f"{path}: not empty, {reason}", "choose another --out, or empty it")
 
 
 def _swap(fresh: Path, path: Path, old: Path) -> None:

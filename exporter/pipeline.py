@@ -120,11 +120,13 @@ def why_no_build(folder: Path) -> str:
     try:
         manifest = read_manifest(folder)
     except ArtifactError as error:
-        return error.message
+        return f"and not an earlier build: {error.message}"
     written = {FILE_NAME, FOLDER, *(a.path for a in manifest.artifacts)}
     written |= {g.path for g in manifest.graphs}
     foreign = sorted(p.name for p in folder.iterdir() if p.name not in written)
-    return f"it also holds {', '.join(foreign[:3])}" if foreign else ""
+    if not foreign:
+        return ""
+    return f"and not an earlier build: it also holds {', '.join(foreign[:3])}"
 
 
 def _discard(target: Target, path: Path) -> None:

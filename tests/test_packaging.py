@@ -12,10 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from exporter.sample import SampleRequest, make_sample
+from exporter.sample_kinds import SampleKind
+
 ROOT = Path(__file__).parents[1]
 NOT_SOURCES = shutil.ignore_patterns(
-    ".*", "build", "dist", "*.egg-info", "__pycache__", "shared", "app_samples"
-)
+    ".git", ".venv", ".checks", ".*_cache", "build", "dist", "*.egg-info", "__pycache__", "shared",
+    "node_modules",
+)  # fmt: skip
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +37,8 @@ def wheel(tmp_path_factory) -> Path:
 def test_the_wheel_holds_what_it_needs_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
-    assert tops == {"exporter", "targets", next(t for t in tops if t.endswith(".dist-info"))}
+    information = next(t for t in tops if t.endswith(".dist-info"))
+    assert tops == {"app_samples", "exporter", "targets", information}
     for network in ("mobilenetv2_035_96", "ssdlite_035_160", "deeplabv3_035_161"):
         assert f"exporter/demo/{network}.safetensors" in names
     assert "exporter/demo/NOTICE.txt" in names
@@ -73,3 +78,21 @@ def test_the_installed_wheel_builds(wheel: Path, tmp_path: Path) -> None:
     )
     assert built.returncode == 0, built.stderr
     assert (tmp_path / "build" / "model-int8.pte").is_file()
+    for kind in ("cpp", "web", "android"):
+        command = [*run, "sample", kind, "--out", kind]
+        made = subprocess.run(
+            command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False
+        )
+        assert made.returncode == 0, made.stderr
+        assert _sources(tmp_path / kind) == _sources(made_here(kind, tmp_path))
+
+
+def made_here(kind: str, folder: Path) -> Path:
+    """The same app, from the repository."""
+    out = folder / f"{kind}-from-here"
+    make_sample(SampleRequest(kind=SampleKind(kind), build=folder / "build", out=out))
+    return out
+
+
+def _sources(app: Path) -> dict[str, bytes]:
+    return {p.relative_to(app).as_posix(): p.read_bytes() for p in app.rglob("*") if p.is_file()}

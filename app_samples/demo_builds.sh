@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# The builds that the samples' checks run, made once: demo_builds.sh FOLDER
+set -euo pipefail
+folder=${1:?a folder}
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+python=${PYTHON:-$root/.venv/bin/python}
+mkdir -p "$folder"
+folder=$(cd "$folder" && pwd)
+
+# Checks that start together make them once: the second one waits, then finds them.
+exec 9>"$folder/.lock"
+flock 9
+
+made() { # NAME ARGUMENTS...
+  local name=$1
+  shift
+  [ -f "$folder/$name/manifest.json" ] && return
+  (cd "$folder" && OMP_NUM_THREADS=1 "$python" -m exporter build --quiet --out "$name" \
+    -t android -t onnx -t ios "$@")
+  echo "built $name"
+}
+
+made classification -p int8 -p fp32
+made detection --demo detection -p int8 -p fp32
+made segmentation --demo segmentation -p int8 -p fp32
+made detection_nms --demo detection --nms graph
+made segmentation_labels --demo segmentation --outputs labels

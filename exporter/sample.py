@@ -1,0 +1,203 @@
+"""An app sample with a model in place: sources, artifact, manifest, labels, golden vectors."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.resources
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from exporter.errors import ArtifactError, UnsupportedError
+from exporter.files import replace_directory, sha256, staged, write_atomic
+from exporter.manifest import FILE_NAME, ArtifactRecord, Manifest, read_manifest, write_manifest
+from exporter.outputs import NmsMode, Outputs
+from exporter.sample_constants import constants, source
+from exporter.sample_kinds import SAMPLES, SampleInfo, SampleKind
+from exporter.spec import Precision
+from exporter.target import IoType
+from exporter.vectors import FOLDER
+from exporter.verdicts import Outcome
+
+LABELS = "labels.txt"
+PREFERRED = (Precision.INT8, Precision.FP16, Precision.FP32)
+# What is in a sample's folder, but not for its user: our checks, and what tools leave behind.
+NOT_COPIED = shutil.ignore_patterns(
+    "check.sh", "checks", "apt-packages.txt", "node_modules", "vendor", "build", ".build",
+    ".gradle", ".idea", "local.properties", "__pycache__", ".DS_Store",
+)  # fmt: skip
+IN_NETWORK = (Outputs.RAW, Outputs.LOWRES_LOGITS)  # results that an app would have to finish
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleRequest:
+    """Which app, made from what, where."""
+
+    kind: SampleKind
+    build: Path
+    out: Path
+    precision: Precision | None = None  # None: int8 if there is one, else what there is
+    update: bool = False  # only the model and the constants of an app that exists
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadeSample:
+    """What was written."""
+
+    kind: SampleKind
+    out: str
+    artifact: str
+    precision: Precision
+    files: int  # in the whole app
+    next_step: str
+
+
+def make_sample(request: SampleRequest) -> MadeSample:
+    """Copy the sample with its model in place, or exchange the model of an app that exists.
+
+    Raises ArtifactError for a build that is damaged or an `out` that is in the way, and
+    UnsupportedError for a build that the sample cannot show.
+    """
+    info = SAMPLES[request.kind]
+    manifest = read_manifest(request.build)
+    record = _chosen(manifest, info, request)
+    _check_runs(manifest, record, info)
+    _check_bytes(request.build, manifest, record)
+    if request.update:
+        _check_is_sample(request.out, info)
+        _place_model(request, info, manifest, record, request.out)
+    else:
+        with replace_directory(request.out, _why_occupied) as fresh:
+            shutil.copytree(_sources(info.kind), fresh, ignore=NOT_COPIED, dirs_exist_ok=True)
+            _place_model(request, info, manifest, record, fresh)
+    return MadeSample(
+        kind=info.kind,
+        out=str(request.out),
+        artifact=record.path,
+        precision=record.precision,
+        files=sum(1 for path in request.out.rglob("*") if path.is_file()),
+        next_step=info.next_step,
+    )
+
+
+def _chosen(manifest: Manifest, info: SampleInfo, request: SampleRequest) -> ArtifactRecord:
+    of_target = {a.precision: a for a in manifest.artifacts if _is_for(a, info)}
+    wanted = PREFERRED if request.precision is None else (request.precision,)
+    for precision in wanted:
+        if precision in of_target:
+            return of_target[precision]
+    named = "" if request.precision is None else f"{request.precision} "
+    extra = "" if request.precision is None else f" --precision {request.precision}"
+    raise UnsupportedError(
+        f"{request.build}: has no {named}{info.suffix} file of target {info.target}, "
+        f"which the {info.kind} sample runs",
+        f"mnv2-export build --target {info.target}{extra}",
+    )
+
+
+def _is_for(record: ArtifactRecord, info: SampleInfo) -> bool:
+    return record.target == info.target and Path(record.path).suffixes == [info.suffix]
+
+
+def _check_runs(manifest: Manifest, record: ArtifactRecord, info: SampleInfo) -> None:
+    """Raise UnsupportedError for results that no sample finishes, or that were not proved."""
+    options = manifest.options
+    if record.parity.outcome is Outcome.DRIFTED:
+        raise UnsupportedError(
+            f"{record.path} drifted: {record.parity.reason}", "do not ship it; build again"
+        )
+    if options["outputs"] in IN_NETWORK:
+        wanted = " or ".join(_finished(manifest))
+        raise UnsupportedError(
+            f"the build gives {options['outputs']}, which an app would have to finish",
+            f"build with --outputs {wanted}",
+        )
+    if options["nms"] == NmsMode.NATIVE and info.kind is SampleKind.IOS:
+        raise UnsupportedError(
+            "the ios sample does not read Core ML's own suppression", "build with --nms graph"
+        )
+    if options["batch"] != 1 or options["io"] != IoType.FLOAT32:
+        raise UnsupportedError(
+            f"the build takes {options['batch']} images at once as {options['io']}",
+            "build without --batch and --io",
+        )
+
+
+def _finished(manifest: Manifest) -> tuple[str, ...]:
+    if manifest.spec.detection is not None:
+        return (Outputs.DECODED,)
+    return (Outputs.LOGITS, Outputs.LABELS)
+
+
+def _check_bytes(folder: Path, manifest: Manifest, record: ArtifactRecord) -> None:
+    """The app must get what was proved."""
+    for name, digest in ((record.path, record.sha256), (FOLDER, manifest.golden_sha256)):
+        if Path(name).name != name or not (folder / name).exists():
+            raise ArtifactError(f"{folder / name}: missing", "build again")
+        if sha256(folder / name) != digest:
+            raise ArtifactError(
+                f"{folder / name}: not the bytes that were built (SHA-256 differs from the "
+                "manifest)",
+                "build again, or restore the file",
+            )
+    if record.self_test is None:
+        raise ArtifactError(
+            f"{folder / FILE_NAME}: says nothing of a self-test", "build again with this version"
+        )
+
+
+def _check_is_sample(out: Path, info: SampleInfo) -> None:
+    if not (out / info.model / FILE_NAME).exists():
+        raise ArtifactError(
+            f"{out}: no app that `mnv2-export sample {info.kind}` made: "
+            f"{info.model}/{FILE_NAME} is missing",
+            "leave out --update to make one",
+        )
+
+
+def _why_occupied(_: Path) -> str:
+    return "and may be an app with changes of yours, whose model --update exchanges"
+
+
+def _sources(kind: SampleKind) -> Path:
+    """The folder of the sample, in the repository or in the installed package."""
+    root = importlib.resources.files("app_samples")
+    found = Path(str(root)) / kind
+    if not found.is_dir():
+        raise ArtifactError(f"{found}: missing", "install mnv2-export again")
+    return found
+
+
+def _place_model(
+    request: SampleRequest,
+    info: SampleInfo,
+    manifest: Manifest,
+    record: ArtifactRecord,
+    app: Path,
+) -> None:
+    ours = dataclasses.replace(manifest, artifacts=(record,), graphs=(), pairs=(), failures=())
+    with staged(app / info.model) as folder:
+        folder.mkdir()
+        _copy(request.build / record.path, folder / record.path)
+        _copy(request.build / FOLDER, folder / FOLDER)
+        write_manifest(ours, folder)
+        (folder / LABELS).write_text(_lines(_labels(manifest)))
+        digest = sha256(folder / FILE_NAME)
+    text = source(info.kind, constants(manifest, record, digest))
+    write_atomic(app / info.constants, text.encode())
+
+
+def _labels(manifest: Manifest) -> Iterable[str]:
+    return (manifest.spec.label(index) for index in range(manifest.spec.classes))
+
+
+def _lines(values: Iterable[str]) -> str:
+    return "".join(f"{' '.join(value.split())}\n" for value in values)
+
+
+def _copy(source: Path, to: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, to)
+    else:
+        shutil.copyfile(source, to)
