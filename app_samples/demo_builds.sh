@@ -23,5 +23,5 @@ made() { # NAME ARGUMENTS...
 made classification -p int8 -p fp32
 made detection --demo detection -p int8 -p fp32
 made segmentation --demo segmentation -p int8 -p fp32
-made detection_nms --demo detection --nms graph
+made detection_nms --demo detection --nms graph -p int8 -p fp32
 made segmentation_labels --demo segmentation --outputs labels

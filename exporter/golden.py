@@ -2,9 +2,9 @@
 
 `Rules.XNNPACK` is what ExecuTorch and LiteRT compute, `Rules.ORT` what ONNX Runtime computes; they
 differ in the rounding of the residual add, of the pool and of the bilinear resize (`resize.py`).
-Integers are carried in float64, where
-every product and sum here is exact (|acc| < 2^31 is validated, float64 holds 2^53); the rounding
-steps are float32, as in the kernels.
+`Rules.ORT_WASM` is ONNX Runtime in WebAssembly, which differs from it in the add. Integers are
+carried in float64, where every product and sum here is exact (|acc| < 2^31 is validated, float64
+holds 2^53); the rounding steps are float32, as in the kernels.
 
 Sources: XNNPACK `src/operators/{convolution,fully-connected,binary-elementwise}*.c` and
 `src/microparams-init.c`; ONNX Runtime `core/mlas/lib/{quantize,qladd,qlgavgpool}.cpp`.
@@ -138,8 +138,7 @@ def _code_step(graph: QuantizedGraph, op: Op, inputs: list[np.ndarray], rules: R
     sources, target = [graph.qparams(name) for name in op.inputs], graph.qparams(op.output)
     native = rules is Rules.XNNPACK
     if isinstance(op, Add):
-        add = add_xnnpack if native else add_ort
-        return add(inputs[0], inputs[1], sources[0], sources[1], target)
+        return ADDS[rules](inputs[0], inputs[1], sources[0], sources[1], target)
     if isinstance(op, Pool):
         return (pool_xnnpack if native else pool_ort)(inputs[0], sources[0], target)
     if isinstance(op, Resize):
@@ -207,6 +206,20 @@ def add_ort(a: np.ndarray, b: np.ndarray, qa: QParams, qb: QParams, target: QPar
     ua, ub = a.astype(f32) + f32(UNSIGNED), b.astype(f32) + f32(UNSIGNED)
     codes = np.rint(_fma(ua, ra, _fma(ub, rb, constant)))
     return _saturate(codes - UNSIGNED)
+
+
+def add_ort_wasm(
+    a: np.ndarray, b: np.ndarray, qa: QParams, qb: QParams, target: QParams
+) -> np.ndarray:
+    """MLAS's plain kernel of the same: every product, sum and quotient is rounded to float32."""
+    reals = [
+        f32(q.scale) * (codes.astype(f32) - f32(q.zero_point)) for codes, q in ((a, qa), (b, qb))
+    ]
+    steps = (reals[0] + reals[1]) / f32(target.scale)
+    return _saturate(np.rint(steps + f32(target.zero_point + UNSIGNED)) - UNSIGNED)
+
+
+ADDS = {Rules.XNNPACK: add_xnnpack, Rules.ORT: add_ort, Rules.ORT_WASM: add_ort_wasm}
 
 
 def _fma(x: Real, y: Real, z: Real) -> np.ndarray:

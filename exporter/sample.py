@@ -15,9 +15,10 @@ from exporter.manifest import FILE_NAME, ArtifactRecord, Manifest, read_manifest
 from exporter.outputs import NmsMode, Outputs
 from exporter.sample_constants import constants, source
 from exporter.sample_kinds import SAMPLES, SampleInfo, SampleKind
+from exporter.self_test import SelfTest
 from exporter.spec import Precision
 from exporter.target import IoType
-from exporter.vectors import FOLDER
+from exporter.vectors import FOLDER, reference_key
 from exporter.verdicts import Outcome
 
 LABELS = "labels.txt"
@@ -176,7 +177,8 @@ def _place_model(
     record: ArtifactRecord,
     app: Path,
 ) -> None:
-    ours = dataclasses.replace(manifest, artifacts=(record,), graphs=(), pairs=(), failures=())
+    asked = dataclasses.replace(record, self_test=_self_test(record, info))
+    ours = dataclasses.replace(manifest, artifacts=(asked,), graphs=(), pairs=(), failures=())
     with staged(app / info.model) as folder:
         folder.mkdir()
         _copy(request.build / record.path, folder / record.path)
@@ -186,6 +188,15 @@ def _place_model(
         digest = sha256(folder / FILE_NAME)
     text = source(info.kind, constants(manifest, record, digest))
     write_atomic(app / info.constants, text.encode())
+
+
+def _self_test(record: ArtifactRecord, info: SampleInfo) -> SelfTest:
+    """Int8 by the rounding of the app's runtime: that in a browser is not the desktop's."""
+    assert record.self_test is not None, "`_check_bytes` refuses a record without one"
+    if record.self_test.reference == Precision.FP32:
+        return record.self_test
+    key = reference_key(record.precision, info.int8_rules)
+    return dataclasses.replace(record.self_test, reference=key)
 
 
 def _labels(manifest: Manifest) -> Iterable[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from exporter.spec import Rules
+
 
 class SampleKind(StrEnum):
     """The folders of `app_samples`."""
@@ -25,6 +27,7 @@ class SampleInfo:
     model: str  # the app's folder for artifact, manifest, labels and golden vectors
     constants: str  # the app's generated source
     next_step: str  # what a person types in the app's folder, or opens
+    int8_rules: Rules = Rules.XNNPACK  # whose rounding the app's own runtime follows
 
 
 SAMPLES = {
@@ -53,6 +56,7 @@ SAMPLES = {
             model="public/model",
             constants="public/model_contract.js",
             next_step="npm install && npm start",
+            int8_rules=Rules.ORT_WASM,
         ),
         SampleInfo(
             kind=SampleKind.CPP,

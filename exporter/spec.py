@@ -46,6 +46,7 @@ class Rules(StrEnum):
 
     XNNPACK = "xnnpack"
     ORT = "ort"
+    ORT_WASM = "ort-wasm"  # ONNX Runtime in a browser, which has no fused multiply-add
 
 
 class PaddingStyle(StrEnum):

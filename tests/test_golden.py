@@ -86,6 +86,21 @@ def test_the_two_add_rules_differ_somewhere() -> None:
     assert np.abs(difference).max() == 1
 
 
+def test_the_add_of_a_browser_rounds_every_step() -> None:
+    """By hand, one float32 operation at a time; the fused kernel differs somewhere, by one step."""
+    qa, qb, qy = (
+        QParams(scale=float(f32(s)), zero_point=z) for s, z in ((0.1, 3), (0.07, -8), (0.2, 1))
+    )
+    a, b = (v.astype(np.int8) for v in np.meshgrid(np.arange(-128, 128), np.arange(-128, 128)))
+    plain, fused = (add(a, b, qa, qb, qy) for add in (golden.add_ort_wasm, golden.add_ort))
+    for i, j in np.random.default_rng(0).integers(0, 256, (500, 2)):
+        x = f32(f32(0.1) * f32(int(a[i, j]) - 3))
+        y = f32(f32(0.07) * f32(int(b[i, j]) + 8))
+        step = f32(f32(f32(x + y) / f32(0.2)) + f32(129))
+        assert plain[i, j] == min(max(round(float(step)) - 128, -128), 127)
+    assert np.abs(plain.astype(int) - fused).max() == 1
+
+
 @pytest.mark.parametrize("side", [1, 3, 4, 7])
 def test_pools_are_the_mean_to_half_a_step(side: int) -> None:
     """Both rules: the real mean, requantized, off by at most half a step and float32 noise."""

@@ -81,6 +81,22 @@ def test_an_app_has_the_samples_sources_and_none_of_its_checks(demo_build, tmp_p
         assert (out / name).read_bytes() == (ROOT / kind / name).read_bytes()
 
 
+def test_an_app_is_asked_for_the_bits_of_its_own_runtime(demo_build, tmp_path) -> None:
+    """A browser rounds the residual add otherwise than the desktop's ONNX Runtime."""
+    expected = {"web": "int8-ort-wasm", "android": "int8-xnnpack", "cpp": "int8-xnnpack"}
+    for kind, reference in (*expected.items(), ("ios", "fp32")):
+        out = tmp_path / kind
+        invoke("sample", kind, "--from", demo_build.folder, "--out", out)
+        model = out / SAMPLES[SampleKind(kind)].model
+        (record,) = read_manifest(model).artifacts
+        assert record.self_test.reference == reference
+        assert reference in json.loads((model / "golden" / "expected.json").read_text())["logits"]
+    out = tmp_path / "float"
+    invoke("sample", "web", "--from", demo_build.folder, "--out", out, "-p", "fp16")
+    (record,) = read_manifest(out / SAMPLES[SampleKind.WEB].model).artifacts
+    assert record.self_test.reference == "fp32"
+
+
 @pytest.mark.parametrize("precision", ["int8", "fp16", "fp32"])
 def test_a_precision_can_be_chosen(demo_build, tmp_path, precision) -> None:
     arguments = ("--from", demo_build.folder, "--out", tmp_path / "app", "-p", precision, "--json")

@@ -16,8 +16,10 @@ export npm_config_audit=false npm_config_fund=false npm_config_update_notifier=f
 export npm_config_cache=$checks/downloads/npm
 
 for tool in node npm chromium; do
-  command -v "$tool" >/dev/null || { echo "$tool is missing: see apt-packages.txt"; exit 1; }
+  command -v "$tool" >/dev/null || { echo "web: $tool is missing: see apt-packages.txt"; exit 1; }
 done
+node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' ||
+  { echo "web: the checks need Node 20 or newer, this is $(node --version)"; exit 1; }
 
 quietly() { # WHAT COMMAND...: one line when it went well, its whole output when not
   local log="$MNV2_WEB_WORK/log.txt" start=$SECONDS
@@ -27,17 +29,17 @@ quietly() { # WHAT COMMAND...: one line when it went well, its whole output when
     exit 1
   fi
   echo "web: $1 ($((SECONDS - start)) s)"
-  grep -E 'as on x86|bytes differ|SwiftShader' "$log" | sed 's/^# */  /; s/^\([^ ]\)/  \1/' || true
+  grep -E ' 0 LSB |bytes differ|SwiftShader' "$log" | sed -E 's/^#? */  /' || true
 }
 
 make_app() { # NAME BUILD OPTIONS...
   (cd "$MNV2_WEB_WORK" && "$PYTHON" -m exporter sample web \
     --from "$MNV2_WEB_BUILDS/$2" --out "apps/$1" "${@:3}")
-  # The first app is installed as its user does it; the others take the same files.
+  # The first app is installed as its user does it; the others link to its files.
   if [ "$1" = classification ]; then
     (cd "$MNV2_WEB_APP" && npm ci)
   else
-    cp -R "$MNV2_WEB_APP/public/vendor" "$MNV2_WEB_WORK/apps/$1/public/vendor"
+    cp -Rl "$MNV2_WEB_APP/public/vendor" "$MNV2_WEB_WORK/apps/$1/public/vendor"
   fi
 }
 
@@ -49,6 +51,7 @@ make_apps() {
     make_app "$task-fp32" "$task" --precision fp32
   done
   make_app detection_nms detection_nms
+  make_app detection_nms-fp32 detection_nms --precision fp32
   make_app segmentation_labels segmentation_labels
 }
 
@@ -63,7 +66,7 @@ prepare() {
 quietly "builds of the demo" bash "$root/app_samples/demo_builds.sh" "$MNV2_WEB_BUILDS"
 quietly "apps made and installed" make_apps
 quietly "tools and fixtures" prepare
-quietly "unit tests against Python's fixtures" node --test "$here/checks/unit/"
+quietly "unit tests against Python's fixtures" node --test "$here"/checks/unit/*.test.mjs
 quietly "serve.mjs" node --test "$here/checks/serve.test.mjs"
 quietly "golden images and photos in Chromium" node --test "$here/checks/browser/numbers.test.mjs"
 cd "$root"

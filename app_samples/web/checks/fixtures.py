@@ -16,12 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from exporter.detection.greedy import greedy_nms
 from exporter.framing import Framing
+from exporter.golden import add_ort_wasm
+from exporter.graph import QParams
 from exporter.predictions import regions_of
 from exporter.preprocess import decode_image, normalize, to_pixels
+from exporter.results import shared_detections
 from exporter.spec import ChannelOrder, HeadLayer, ModelSpec, Preprocess, ResizeFilter, ResizeRule
 from exporter.tasks import DetectionSpec
 
@@ -33,6 +37,7 @@ ADAM7 = (
     (0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4),
     (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2),
 )  # fmt: skip
+ADDITIONS = 24  # sets of scales and zero points
 CROPS = [(24, 24), (24, 19), (31, 24)]  # resized to, cropped to
 
 
@@ -43,6 +48,49 @@ def picture(width: int, height: int) -> Image.Image:
     smooth = np.kron(coarse, np.ones((4, 4, 1), np.uint8))[:height, :width]
     noisy = smooth + random.integers(-40, 41, smooth.shape)
     return Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
+
+
+def additions() -> list[dict[str, Any]]:
+    """QLinearAdd of every pair of codes, by the rule that WebAssembly follows."""
+    random = np.random.default_rng(0)
+    pairs = np.meshgrid(np.arange(-128, 128), np.arange(-128, 128))
+    x, y = (codes.reshape(1, -1).astype(np.int8) for codes in pairs)
+    found = []
+    for case in range(ADDITIONS):
+        step = 2.0 ** -float(random.integers(3, 8))
+        # Every other case has simple ratios, where sums often lie on a rounding tie.
+        simple = random.choice([0.25, 0.5, 0.75, 1.0], 2)
+        ratios = simple if case % 2 else random.uniform(0.3, 1.5, 2)
+        a, b, target = (
+            QParams(scale=float(np.float32(step * r)), zero_point=int(random.integers(-128, 128)))
+            for r in (*ratios, 1.0)
+        )
+        sums = add_ort_wasm(x, y, a, b, target)
+        model = np.frombuffer(addition(a, b, target), np.uint8)
+        found.append({"model": coded(model), "sums": coded(_unsigned(sums))})
+    return [{"x": coded(_unsigned(x)), "y": coded(_unsigned(y)), "cases": found}]
+
+
+def addition(a: QParams, b: QParams, target: QParams) -> bytes:
+    """An ONNX file of one QLinearAdd of 65536 pairs."""
+    constants, inputs = [], []
+    for name, q in (("x", a), ("y", b), ("z", target)):
+        constants += [
+            numpy_helper.from_array(np.array(q.scale, np.float32), f"{name}_scale"),
+            numpy_helper.from_array(np.array(q.zero_point + 128, np.uint8), f"{name}_zero"),
+        ]
+        inputs += [name, f"{name}_scale", f"{name}_zero"]
+    inputs.remove("z")
+    node = helper.make_node("QLinearAdd", inputs, ["z"], domain="com.microsoft")
+    ends = [helper.make_tensor_value_info(n, TensorProto.UINT8, (1, 1 << 16)) for n in "xyz"]
+    graph = helper.make_graph([node], "add", ends[:2], ends[2:], constants)
+    opsets = [helper.make_opsetid("", 13), helper.make_opsetid("com.microsoft", 1)]
+    model: bytes = helper.make_model(graph, opset_imports=opsets, ir_version=7).SerializeToString()
+    return model
+
+
+def _unsigned(codes: np.ndarray) -> np.ndarray:
+    return (codes.astype(np.int16) + 128).astype(np.uint8)
 
 
 def coded(values: np.ndarray) -> str:
@@ -152,6 +200,33 @@ def suppressions() -> list[dict[str, Any]]:
     return found
 
 
+def agreements() -> list[dict[str, Any]]:
+    """Detections and others near them: moved a little, of another class or score, fewer."""
+    found = []
+    for seed in range(24):
+        random = np.random.Generator(np.random.PCG64(seed))
+        rows = np.zeros((30, 6), np.float32)
+        rows[:, :2] = random.random((30, 2)) * 0.5
+        rows[:, 2:4] = rows[:, :2] + random.random((30, 2)) * 0.5
+        rows[:, 4] = random.integers(0, 40, 30) / 40
+        rows[:, 5] = random.integers(1, 4, 30)
+        order = random.permutation(30) if seed % 2 else random.integers(0, 30, 30)
+        others = rows[order]  # all of them, or some twice and some not at all
+        others[:, :4] += random.normal(0, 0.004 * (seed % 4), (30, 4))
+        others[:, 4] += random.choice([0.0, 0.0, 0.0, 0.0, 0.015, 0.025], 30)
+        others[random.integers(0, 30, 3), 5] = 3
+        for held, from_place in ((rows, 30 - seed // 4), (others, 30 - seed % 5)):
+            held[from_place:] = (0, 0, 0, 0, -1, 0)
+        found.append(
+            {
+                "expected": rows.astype(float).ravel().tolist(),
+                "actual": coded(others),
+                "share": shared_detections(rows[None], others[None]),
+            }
+        )
+    return found
+
+
 def segmentations() -> list[dict[str, Any]]:
     """Logits with ties, their label maps and regions."""
     found = []
@@ -240,6 +315,8 @@ def orientation(value: int) -> Image.Exif:
 
 
 SUBJECTS = {
+    "add": additions,
+    "agreement": agreements,
     "resize": resizes,
     "normalize": normalizations,
     "framing": framings,

@@ -7,6 +7,7 @@ const PREFIX = 'mnv2-sample-';
 const CACHE = PREFIX + new URL(self.location).searchParams.get('model');
 const FILES = [
   './',
+  'agreement.js',
   'app.js',
   'benchmark.js',
   'camera.js',

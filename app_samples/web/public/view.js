@@ -140,7 +140,7 @@ export function showExamples(examples, choose) {
   const buttons = examples.map(({ url, name }, i) => {
     const button = document.createElement('button');
     const image = element('img');
-    Object.assign(image, { src: url, alt: `Example ${i + 1}`, loading: 'lazy' });
+    Object.assign(image, { src: url, alt: `Example ${i + 1}` });
     button.type = 'button';
     button.append(image);
     button.onclick = () => choose(url, name, button);

@@ -58,7 +58,7 @@ async function runGolden({ threads, photo }) {
   return { precision: artifact.precision, isolated: crossOriginIsolated, ...found };
 }
 
-for (const app of [...BUILDS, ...BUILDS.slice(0, 3).map((name) => `${name}-fp32`)]) {
+for (const app of [...BUILDS, ...BUILDS.slice(0, 4).map((name) => `${name}-fp32`)]) {
   test(`golden images: ${app}`, async (t) => {
     const { page, elsewhere, all } = await visit(t, chrome, app);
     await ready(page);

@@ -8,6 +8,7 @@ const { orientationOf, upright } = await load('orientation.js');
 const { fit, normalize } = await load('preprocess.js');
 const { boxToPhoto, seenEdges } = await load('framing.js');
 const { suppress } = await load('nms.js');
+const { inCommon } = await load('agreement.js');
 const { argmax, interpret, regions, softmax } = await load('results.js');
 const { summary } = await load('benchmark.js');
 
@@ -44,6 +45,15 @@ test('suppression of crowded, tied scenes', () => {
     const found = suppress(floats(scores), floats(boxes), classes, settings);
     assert.deepEqual(found.map((one) => [...one.box, one.score, one.class]), rows);
   }
+});
+
+test('detections in common', () => {
+  const shares = fixture('agreement').map(({ expected, actual, share }) => {
+    const { rows, matched } = inCommon(expected, floats(actual));
+    assert.equal(rows ? matched / rows : 1, share);
+    return share;
+  });
+  assert.ok(Math.min(...shares) < 0.5 && Math.max(...shares) > 0.65);
 });
 
 test('label maps and regions', () => {
