@@ -14,9 +14,10 @@ flock 9
 made() { # NAME ARGUMENTS...
   local name=$1
   shift
-  [ -f "$folder/$name/manifest.json" ] && return
-  (cd "$folder" && OMP_NUM_THREADS=1 "$python" -m exporter build --quiet --out "$name" \
+  [ -d "$folder/$name" ] && return
+  (cd "$folder" && OMP_NUM_THREADS=1 "$python" -m exporter build --quiet --out "$name.partial" \
     -t android -t onnx -t ios "$@")
+  mv "$folder/$name.partial" "$folder/$name" # only whole builds: a target may have failed
   echo "built $name"
 }
 
