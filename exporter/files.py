@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from exporter.errors import ArtifactError
@@ -102,6 +102,29 @@ def _swap(fresh: Path, path: Path, old: Path) -> None:
     except OSError:
         if old.exists():
             old.rename(path)
+        raise
+
+
+def exchange(moves: Sequence[tuple[Path, Path]], aside: Path) -> None:
+    """Move each (new, place) into place, all of them or none.
+
+    What lay there goes to `aside`, an empty directory of the same file system, and comes back when
+    a move fails or is interrupted.
+    """
+    begun: list[tuple[Path, Path, Path]] = []
+    try:
+        for index, (new, place) in enumerate(moves):
+            old = aside / str(index)
+            begun.append((new, place, old))
+            if place.exists():
+                place.rename(old)
+            new.rename(place)
+    except BaseException:
+        for new, place, old in reversed(begun):
+            if not new.exists():
+                place.rename(new)
+            if old.exists():
+                old.rename(place)
         raise
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import importlib.resources
 import shutil
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.errors import ArtifactError, UnsupportedError
-from exporter.files import replace_directory, sha256, staged, write_atomic
+from exporter.files import exchange, replace_directory, sha256
 from exporter.manifest import FILE_NAME, ArtifactRecord, Manifest, read_manifest, write_manifest
 from exporter.outputs import NmsMode, Outputs
 from exporter.sample_constants import constants, source
@@ -22,6 +23,7 @@ from exporter.vectors import FOLDER, reference_key
 from exporter.verdicts import Outcome
 
 LABELS = "labels.txt"
+LONGEST_REASON = 200  # characters: copying a folder collects a reason for every file
 PREFERRED = (Precision.INT8, Precision.FP16, Precision.FP32)
 # What is in a sample's folder, but not for its user: our checks, and what tools leave behind.
 NOT_COPIED = shutil.ignore_patterns(
@@ -50,7 +52,7 @@ class MadeSample:
     out: str
     artifact: str
     precision: Precision
-    files: int  # in the whole app
+    files: int  # that were written
     next_step: str
 
 
@@ -60,26 +62,48 @@ def make_sample(request: SampleRequest) -> MadeSample:
     Raises ArtifactError for a build that is damaged or an `out` that is in the way, and
     UnsupportedError for a build that the sample cannot show.
     """
+    try:
+        return _made(request)
+    except (OSError, RuntimeError) as error:  # what a file system refuses, a loop of links included
+        path, reason = getattr(error, "filename", None), getattr(error, "strerror", None)
+        text = " ".join(str(reason or error).split())[:LONGEST_REASON]
+        raise ArtifactError(f"{path or request.out}: {text}", "choose another --out") from None
+
+
+def _made(request: SampleRequest) -> MadeSample:
     info = SAMPLES[request.kind]
     manifest = read_manifest(request.build)
     record = _chosen(manifest, info, request)
     _check_runs(manifest, record, info)
     _check_bytes(request.build, manifest, record)
+    _check_apart(request, info)
     if request.update:
         _check_is_sample(request.out, info)
-        _place_model(request, info, manifest, record, request.out)
+        with tempfile.TemporaryDirectory(prefix=".update.", dir=request.out) as folder:
+            fresh, aside = Path(folder) / "new", Path(folder) / "old"
+            fresh.mkdir()
+            aside.mkdir()
+            _place_model(request, info, manifest, record, fresh)
+            written = _count(fresh)
+            places = (info.model, info.constants)
+            exchange([(fresh / place, request.out / place) for place in places], aside)
     else:
         with replace_directory(request.out, _why_occupied) as fresh:
             shutil.copytree(_sources(info.kind), fresh, ignore=NOT_COPIED, dirs_exist_ok=True)
             _place_model(request, info, manifest, record, fresh)
+            written = _count(fresh)
     return MadeSample(
         kind=info.kind,
         out=str(request.out),
         artifact=record.path,
         precision=record.precision,
-        files=sum(1 for path in request.out.rglob("*") if path.is_file()),
+        files=written,
         next_step=info.next_step,
     )
+
+
+def _count(folder: Path) -> int:
+    return sum(1 for path in folder.rglob("*") if path.is_file())
 
 
 def _chosen(manifest: Manifest, info: SampleInfo, request: SampleRequest) -> ArtifactRecord:
@@ -148,13 +172,23 @@ def _check_bytes(folder: Path, manifest: Manifest, record: ArtifactRecord) -> No
         )
 
 
-def _check_is_sample(out: Path, info: SampleInfo) -> None:
-    if not (out / info.model / FILE_NAME).exists():
+def _check_apart(request: SampleRequest, info: SampleInfo) -> None:
+    """Neither may an app lie in the build, nor the build where the app's model goes."""
+    build, out = request.build.resolve(), request.out.resolve()
+    if out.is_relative_to(build) or build.is_relative_to((request.out / info.model).resolve()):
         raise ArtifactError(
-            f"{out}: no app that `mnv2-export sample {info.kind}` made: "
-            f"{info.model}/{FILE_NAME} is missing",
-            "leave out --update to make one",
+            f"{request.out}: the app's files would lie among those of {request.build}",
+            "choose another --out",
         )
+
+
+def _check_is_sample(out: Path, info: SampleInfo) -> None:
+    for name in (f"{info.model}/{FILE_NAME}", info.constants):
+        if not (out / name).is_file():
+            raise ArtifactError(
+                f"{out}: no app that `mnv2-export sample {info.kind}` made: {name} is missing",
+                "leave out --update to make one",
+            )
 
 
 def _why_occupied(_: Path) -> str:
@@ -179,15 +213,15 @@ def _place_model(
 ) -> None:
     asked = dataclasses.replace(record, self_test=_self_test(record, info))
     ours = dataclasses.replace(manifest, artifacts=(asked,), graphs=(), pairs=(), failures=())
-    with staged(app / info.model) as folder:
-        folder.mkdir()
-        _copy(request.build / record.path, folder / record.path)
-        _copy(request.build / FOLDER, folder / FOLDER)
-        write_manifest(ours, folder)
-        (folder / LABELS).write_text(_lines(_labels(manifest)))
-        digest = sha256(folder / FILE_NAME)
-    text = source(info.kind, constants(manifest, record, digest))
-    write_atomic(app / info.constants, text.encode())
+    folder, code = app / info.model, app / info.constants
+    folder.mkdir(parents=True)
+    code.parent.mkdir(parents=True, exist_ok=True)
+    _copy(request.build / record.path, folder / record.path)
+    _copy(request.build / FOLDER, folder / FOLDER)
+    write_manifest(ours, folder)
+    (folder / LABELS).write_text(_lines(_labels(manifest)), encoding="utf-8")
+    text = source(info.kind, constants(manifest, record, sha256(folder / FILE_NAME)))
+    code.write_text(text, encoding="utf-8")
 
 
 def _self_test(record: ArtifactRecord, info: SampleInfo) -> SelfTest:

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -149,6 +152,70 @@ def test_an_app_is_never_overwritten(demo_build, tmp_path) -> None:
     refused(*arguments, code=9, match="not empty, and may be an app with changes of yours")
     refused(*arguments, "--update", code=9, match="no app that .* made")
     assert [p.name for p in tmp_path.iterdir()] == ["work.txt"]
+
+
+@pytest.mark.parametrize("update", [False, True])
+@pytest.mark.parametrize("inside", ["app", "golden/app", "model-int8.mlpackage/app", "."])
+def test_an_app_does_not_lie_in_its_build(build, inside, update) -> None:
+    before = {p: p.read_bytes() for p in build.rglob("*") if p.is_file()}
+    more = ["--update"] if update else []
+    arguments = ("cpp", "--from", build, "--out", build / inside, *more)
+    refused(*arguments, code=9, match="would lie among those")
+    assert before == {p: p.read_bytes() for p in build.rglob("*") if p.is_file()}
+
+
+def test_an_update_does_not_take_a_build_for_an_app(build) -> None:
+    """`--out .` beside a build that is called as the app's model folder."""
+    named = build.rename(build.parent / "model")
+    arguments = ("cpp", "--from", named, "--out", named.parent, "--update")
+    refused(*arguments, code=9, match="would lie among those")
+    other = shutil.copytree(named, named.parent / "other")
+    arguments = ("cpp", "--from", other, "--out", named.parent, "--update")
+    refused(*arguments, code=9, match=r"src/model_contract\.h is missing")
+    assert (named / "model-int8.graph").exists()
+
+
+def test_half_an_update_is_none(build, tmp_path, monkeypatch) -> None:
+    """The constants cannot be moved into place: the old model comes back."""
+    out = tmp_path / "app"
+    invoke("sample", "cpp", "--from", build, "--out", out)
+    before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    move = Path.rename
+
+    def failing(self: Path, target: Path) -> Path:
+        if self.parent.parent.name == "new" and self.name == "model_contract.h":
+            raise OSError(28, "No space left on device", str(self))
+        return move(self, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    arguments = ("cpp", "--from", build, "--out", out, "-p", "fp32", "--update")
+    refused(*arguments, code=9, match="No space left on device")
+    assert before == {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    assert not [p for p in out.iterdir() if p.name.startswith(".update")]
+
+
+def test_what_the_file_system_refuses_is_one_line(build, tmp_path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    refused("cpp", "--from", build, "--out", loop, code=9, match="loop")
+    dangling = tmp_path / "dangling"
+    dangling.symlink_to(tmp_path / "nowhere")
+    refused("cpp", "--from", build, "--out", dangling, code=9, match="dangling")
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_labels_are_utf8_wherever_they_are_written(build, tmp_path) -> None:
+    spec = read_manifest(build).spec
+    labels = ("🐶 dog", "a\nb", *spec.labels[2:])
+    edit_manifest(build, spec=dataclasses.replace(spec, labels=labels))
+    command = [sys.executable, "-X", "utf8=0", "-m", "exporter", "sample", "cpp"]
+    command += ["--from", str(build), "--out", str(tmp_path / "app")]
+    environment = os.environ | {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(command, capture_output=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = (tmp_path / "app/model/labels.txt").read_text(encoding="utf-8").splitlines()
+    assert lines[:2] == ["🐶 dog", "a b"]
+    assert len(lines) == spec.classes
 
 
 def test_a_build_without_the_targets_artifact_is_refused(build, tmp_path) -> None:

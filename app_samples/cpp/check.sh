@@ -60,7 +60,8 @@ fetch_sysroot() { # the ARM packages to link with; the system and its list of ar
 compile() { # CMAKE SOURCE BUILD [OPTIONS]
   local cmake=$1 source=$2 build=$3
   shift 3
-  quietly "$cmake" -G Ninja -S "$source" -B "$build" -DPython3_EXECUTABLE="$PYTHON" "$@"
+  quietly "$cmake" -G Ninja -S "$source" -B "$build" -DPython3_EXECUTABLE="$PYTHON" \
+    -DCMAKE_COMPILE_WARNING_AS_ERROR=ON "$@"
   quietly "$cmake" --build "$build"
 }
 

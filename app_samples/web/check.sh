@@ -12,6 +12,7 @@ export MNV2_WEB_WORK=$checks/web MNV2_WEB_BUILDS=$checks/builds
 export MNV2_WEB_APP=$MNV2_WEB_WORK/apps/classification
 export MNV2_WEB_FIXTURES=$MNV2_WEB_WORK/fixtures
 export OMP_NUM_THREADS=1
+MNV2_CHROMIUM=$(command -v chromium || true) && export MNV2_CHROMIUM
 export npm_config_audit=false npm_config_fund=false npm_config_update_notifier=false
 export npm_config_cache=$checks/downloads/npm
 

@@ -2,7 +2,9 @@
 import { createReadStream } from 'node:fs';
 import { access, realpath, stat } from 'node:fs/promises';
 import { createServer } from 'node:http';
+import { isIPv6 } from 'node:net';
 import { extname, join, sep } from 'node:path';
+import { pipeline } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
@@ -77,9 +79,8 @@ async function answer(request, response) {
     ETag: etag,
   });
   if (request.method === 'HEAD') return response.end();
-  return createReadStream(file)
-    .on('error', () => response.destroy())
-    .pipe(response);
+  // Closes both ends, whichever fails: a browser that gives up half-way would leave the file open.
+  return pipeline(createReadStream(file), response, () => {});
 }
 
 function options() {
@@ -115,5 +116,6 @@ createServer(answer)
     stop(`cannot listen on ${host}:${port} (${error.code})`);
   })
   .listen(port, host, function listening() {
-    console.log(`http://${host === '127.0.0.1' ? 'localhost' : host}:${this.address().port}/`);
+    const name = isIPv6(host) ? `[${host}]` : host === '127.0.0.1' ? 'localhost' : host;
+    console.log(`http://${name}:${this.address().port}/`);
   });

@@ -16,6 +16,7 @@ import pytest
 from driver import WORK, App, Driver
 from PIL import Image
 
+from exporter.files import sha256
 from exporter.known_targets import all_targets
 from exporter.predict import Wishes, predict
 from exporter.predictions import Classification, Detection, Segmentation
@@ -182,6 +183,12 @@ def damage_expected(app: App) -> None:
     file.write_text(file.read_text()[:1000])
 
 
+def grow_expected(app: App) -> None:
+    """A blank more."""
+    file = app.model / "golden/expected.json"
+    file.write_text(file.read_text() + " ")
+
+
 def changed(section: str, key: str, value: object) -> Tampering:
     """A manifest that says something else."""
     return lambda app: change_manifest(app, lambda manifest: manifest[section].update({key: value}))
@@ -202,6 +209,7 @@ class Damage:
 
     do: Tampering
     said: str
+    build: str = "classification-int8"
 
 
 DAMAGES = {
@@ -224,7 +232,23 @@ DAMAGES = {
         lambda app: change_manifest(app, lambda m: m["artifacts"].append({})), "one artifact"
     ),
     "output": Damage(restated("name", "lowres_logits"), "gives lowres_logits"),
-    "shape": Damage(restated("shape", [25]), "of shape 1 x 24"),
+    "golden image": Damage(
+        lambda app: flip_byte(app.model / "golden/03-noise.png"), "model/golden was changed after"
+    ),
+    "golden result": Damage(grow_expected, "model/golden was changed after"),
+    "no golden image": Damage(
+        lambda app: (app.model / "golden/03-noise.png").unlink(), "03-noise.png is missing"
+    ),
+    "shape": Damage(restated("shape", [25]), "logits of shape 25, which cannot be"),
+    "another shape": Damage(
+        restated("shape", [13, 9, 9]), "logits of shape 1 x 13 x 161", "segmentation-int8"
+    ),
+    "labels": Damage(changed("spec", "labels", ["one"]), "1 labels for 24 classes"),
+    "crop": Damage(
+        lambda app: change_manifest(app, lambda m: m["spec"]["preprocess"].update(crop_size=10**6)),
+        "a crop of 1000000 from",
+    ),
+    "scale": Damage(changed("normalize", "scale", [1.0]), "a scale of 1 channels"),
     "type": Damage(restated("dtype", "uint8"), "as FLOAT"),
 }
 
@@ -234,9 +258,23 @@ def test_damage_is_named(
     driver: Driver, copied: Callable[[str], App], tmp_path: Path, damage: Damage
 ) -> None:
     """In words for the person who sees the app."""
-    app = copied("classification-int8")
+    app = copied(damage.build)
     damage.do(app)
     assert damage.said in self_test(driver, app, tmp_path)["error"]
+
+
+@pytest.mark.parametrize("name", ["detection_nms-int8", "segmentation_labels-int8"])
+def test_a_class_that_the_model_does_not_have(
+    driver: Driver, copied: Callable[[str], App], tmp_path: Path, name: str
+) -> None:
+    """Refused before anything looks up its label or color."""
+    app = copied(name)
+    change_manifest(app, lambda manifest: manifest["spec"].update(classes=1, labels=["nothing"]))
+    picture = np.asarray(Image.open(next(app.model.glob("golden/*image03.png"))))
+    (tmp_path / "rgb").write_bytes(picture.tobytes())
+    height, width = picture.shape[:2]
+    found = ask(driver, "predict", app, tmp_path, rgb=tmp_path / "rgb", width=width, height=height)
+    assert found["error"] == "The model gave a class that it does not have"
 
 
 def test_a_program_that_the_runtime_refuses_is_named(
@@ -266,11 +304,13 @@ def test_an_unpacked_model_is_checked_again(
 
 
 def change_expected(app: App, change: Callable[[dict[str, Any]], None]) -> None:
-    """Golden vectors that are wrong on purpose."""
+    """Golden vectors that are wrong on purpose, and a manifest that vouches for them."""
     file = app.model / "golden/expected.json"
     expected = json.loads(file.read_text())
     change(expected)
     file.write_text(json.dumps(expected))
+    digest = sha256(app.model / "golden")
+    change_manifest(app, lambda manifest: manifest.update(golden_sha256=digest))
 
 
 def test_a_wrong_logit_fails_and_is_shown(

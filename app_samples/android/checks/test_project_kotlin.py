@@ -12,6 +12,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from exporter.palette import PALETTE
+
 PROJECT = Path(__file__).parent.parent
 MAIN = PROJECT / "app/src/main"
 RESOURCES = MAIN / "res"
@@ -70,6 +72,13 @@ def test_no_resource_is_left_over() -> None:
     for string in strings:
         name = string.get("name", "")
         assert f"R.string.{name}" in text or f"@string/{name}" in text, name
+
+
+def test_colors_are_the_exporters() -> None:
+    """A class has one color in every picture, whoever draws it."""
+    text = (MAIN / "java/io/github/mnv2/app/Palette.kt").read_text()
+    colors = re.findall(r"Color\.rgb\((\d+), (\d+), (\d+)\)", text)
+    assert tuple(tuple(map(int, color)) for color in colors) == PALETTE
 
 
 def test_layouts_can_be_read_aloud_and_enlarged() -> None:

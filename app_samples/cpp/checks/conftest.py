@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from exporter.files import sha256
 from exporter.spec import Preprocess
 
 ROOT = Path(os.environ["MNV2_CHECKS"])
@@ -72,6 +73,15 @@ def manifest_of(name: str) -> dict[str, Any]:
     """That app's manifest."""
     manifest: dict[str, Any] = json.loads((model_of(name) / "manifest.json").read_text())
     return manifest
+
+
+def vouch_for_golden(model: Path) -> Path:
+    """Have the manifest state the digest of a golden folder that was changed on purpose."""
+    path = model / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["golden_sha256"] = sha256(model / "golden")
+    path.write_text(json.dumps(manifest))
+    return model
 
 
 def write_contract(folder: Path, contract: Preprocess) -> Path:

@@ -8,14 +8,17 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import os
 import shutil
+import subprocess
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SANITIZED, Done, app, manifest_of, model_of, run
+from conftest import SANITIZED, Done, app, manifest_of, model_of, run, vouch_for_golden
 from made_images import chunk, header, noise_png, picture
 
 USAGE, IMAGE, MODEL, HASH, RUNTIME, OUTPUT = 2, 3, 4, 5, 6, 7
@@ -118,6 +121,15 @@ def test_truncated_jpeg(model: Path, tmp_path: Path, options: dict[str, Any]) ->
         assert (done.code, "truncated" in done.error) == (IMAGE, True), len(part)
 
 
+def test_a_jpeg_of_endless_scans(model: Path, tmp_path: Path) -> None:
+    """Each takes a dozen bytes of the file and a walk over all of its pixels."""
+    data = jpeg_of(tmp_path, progressive=True)
+    last = data.rindex(b"\xff\xda")
+    (tmp_path / "scans.jpg").write_bytes(data[:last] + data[last:-2] * 600 + data[-2:])
+    done = look(model, tmp_path / "scans.jpg")
+    assert (done.code, "more than 500 scans" in done.error) == (IMAGE, True), done.error
+
+
 def test_truncated_png(model: Path, tmp_path: Path) -> None:
     """Wherever it is cut."""
     for part in cuts(noise_png(40, 8, 2)):
@@ -139,6 +151,21 @@ def test_flipped_bytes(model: Path, tmp_path: Path, name: str) -> None:
             data[place] = random.integers(0, 256)
         (tmp_path / name).write_bytes(data)
         assert look(model, tmp_path / name).code in (0, IMAGE)
+
+
+def test_a_png_of_packed_texts(tmp_path: Path) -> None:
+    """Two megabytes that would unfold to two gigabytes."""
+    packed = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"a" * 7_900_000, 9))
+    whole = noise_png(40, 8, 2)
+    start = whole.index(b"IDAT") - 4
+    path = tmp_path / "texts.png"
+    path.write_bytes(whole[:start] + packed * 270 + whole[start:])
+    program = app("classification")  # without the sanitizers' own memory
+    process = subprocess.Popen([program, "--dump-pixels", "/dev/null", path])
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    assert usage.ru_maxrss < 1 << 19  # KiB
 
 
 def test_missing_model(tmp_path: Path) -> None:
@@ -219,6 +246,7 @@ def test_any_damage_of_the_manifest(tmp_path: Path, task: str, value: Any) -> No
         (("artifacts", 0, "self_test", "outputs", 0, "name"), "features", "features"),
         (("artifacts", 0, "path"), "../model.pte", "not a name"),
         (("artifacts", 0, "self_test"), None, "build again"),
+        (("artifacts", 0, "self_test", "outputs", 0, "exact"), False, "neither exact nor"),
     ],
 )
 def test_what_this_program_cannot_do(
@@ -239,6 +267,18 @@ def test_changed_artifact(model: Path) -> None:
     path.write_bytes(data)
     done = run(SANITIZED, "--model", model, "--self-test")
     assert (done.code, "model-int8.pte" in done.error) == (HASH, True)
+
+
+@pytest.mark.parametrize("name", ["03-noise.png", "expected.json", "more.png"])
+def test_changed_golden_vectors(model: Path, name: str) -> None:
+    """One bit of an image or of a result, or a file more: no verdict on the model."""
+    path = model / "golden" / name
+    data = bytearray(path.read_bytes() if path.exists() else b"more")
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    for mode in ("--self-test", "--benchmark"):
+        done = run(SANITIZED, "--model", model, mode)
+        assert (done.code, "golden: wrong SHA-256" in done.error) == (HASH, True), done.error
 
 
 def test_an_app_refuses_another_manifest(model: Path) -> None:
@@ -279,7 +319,7 @@ def test_another_models_program(model: Path) -> None:
 def test_damaged_golden_vectors(model: Path, content: str) -> None:
     """Neither passed nor failed."""
     (model / "golden" / "expected.json").write_text(content)
-    done = run(SANITIZED, "--model", model, "--self-test")
+    done = run(SANITIZED, "--model", vouch_for_golden(model), "--self-test")
     assert (done.code, "expected.json" in done.error) == (MODEL, True)
 
 
@@ -292,7 +332,7 @@ def test_any_damage_of_the_golden_vectors(tmp_path: Path) -> None:
     for place in places(expected):
         for value in (None, 10**9):
             path.write_text(json.dumps(replaced(expected, place, value)))
-            done = run(SANITIZED, "--model", model, "--self-test", "--images", 1)
+            done = run(SANITIZED, "--model", vouch_for_golden(model), "--self-test", "--images", 1)
             assert done.code in (0, 1, IMAGE, MODEL), place
 
 
@@ -306,6 +346,7 @@ def test_any_damage_of_the_golden_vectors(tmp_path: Path) -> None:
         ["--top", "5x", "x.png"],
         ["--threshold", "2", "x.png"],
         ["--threads", "-1", "x.png"],
+        ["--threads", "100000", "x.png"],
         ["--self-test", "x.png"],
         ["--benchmark", "x.png", "y.png"],
         ["--benchmark", "--iterations", "0"],
@@ -329,6 +370,19 @@ def test_results_that_cannot_be_written(tmp_path: Path) -> None:
         assert done.code == OUTPUT, done.error
     done = run(SANITIZED, "--model", model, "--dump-pixels", "/dev/full", image)
     assert (done.code, "No space left" in done.error) == (OUTPUT, True)
+
+
+@pytest.mark.parametrize("task", ["classification", "detection"])
+def test_a_full_standard_output(task: str) -> None:
+    """Whether all of it is lost at the end or, of a long one, a part on the way."""
+    with Path("/dev/full").open("w") as full:
+        code = subprocess.run(
+            [SANITIZED, "--model", model_of(task), "--self-test", "--json"],
+            stdout=full,
+            stderr=subprocess.DEVNULL,
+            check=False,
+        ).returncode
+    assert code == OUTPUT
 
 
 def test_a_classifier_draws_nothing(tmp_path: Path) -> None:

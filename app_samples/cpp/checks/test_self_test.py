@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SANITIZED, app, model_of, run
+from conftest import SANITIZED, app, model_of, run, vouch_for_golden
 from test_results import FP32_APPS, INT8
 
 
@@ -35,7 +35,7 @@ def damaged(name: str, folder: Path, edit: Any) -> Path:
     expected = json.loads(path.read_text())
     edit(expected)
     path.write_text(json.dumps(expected))
-    return model
+    return vouch_for_golden(model)
 
 
 def test_a_differing_logit_is_named(tmp_path: Path) -> None:

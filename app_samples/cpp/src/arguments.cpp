@@ -33,7 +33,7 @@ IMAGE (JPEG, PNG, 8-bit PPM or PGM):
   --dump-results DIR   as above
 --benchmark (on a golden image, if none is given):
   --iterations N       default: 50
-  --warmup N           default: 5
+  --warmup N           default: 10
   --etdump FILE        profile some more inferences afterwards; for ExecuTorch's Inspector
 
 Exit codes: 0 done; 1 the self-test failed; 2 usage; 3 an image cannot be read; 4 the model folder
@@ -47,13 +47,17 @@ namespace {
   throw Failure(ExitCode::kUsage, why + " (--help lists the options)");
 }
 
-std::size_t whole_number(const std::string& option, const std::string& text, std::size_t least) {
-  constexpr std::size_t kMost = 1'000'000;
+constexpr std::size_t kMost = 1'000'000;
+constexpr std::size_t kMostThreads = 256;  // a system that refuses one more makes ExecuTorch crash
+
+std::size_t whole_number(const std::string& option, const std::string& text, std::size_t least,
+                         std::size_t most = kMost) {
   const bool digits = !text.empty() && text.size() <= 7 &&
                       text.find_first_not_of("0123456789") == std::string::npos;
   const std::size_t value = digits ? std::strtoul(text.c_str(), nullptr, 10) : 0;
-  if (!digits || value < least || value > kMost) {
-    refuse(option + " takes a number from " + std::to_string(least) + " on, not '" + text + "'");
+  if (!digits || value < least || value > most) {
+    refuse(option + " takes a number from " + std::to_string(least) + " to " +
+           std::to_string(most) + ", not '" + text + "'");
   }
   return value;
 }
@@ -76,9 +80,10 @@ Setter text(std::string Arguments::*field) {
   };
 }
 
-Setter number(const char* option, std::size_t Arguments::*field, std::size_t least) {
+Setter number(const char* option, std::size_t Arguments::*field, std::size_t least,
+              std::size_t most = kMost) {
   return [=](Arguments& a, const std::string& value) {
-    a.*field = whole_number(option, value, least);
+    a.*field = whole_number(option, value, least, most);
   };
 }
 
@@ -91,7 +96,7 @@ const std::map<std::string, Setter>& options_with_value() {
       {"--dump-pixels", text(&Arguments::dump_pixels)},
       {"--dump-input", text(&Arguments::dump_input)},
       {"--dump-results", text(&Arguments::dump_results)},
-      {"--threads", number("--threads", &Arguments::threads, 1)},
+      {"--threads", number("--threads", &Arguments::threads, 1, kMostThreads)},
       {"--images", number("--images", &Arguments::golden_images, 1)},
       {"--iterations", number("--iterations", &Arguments::iterations, 1)},
       {"--warmup", number("--warmup", &Arguments::warmup, 0)},

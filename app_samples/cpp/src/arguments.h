@@ -21,7 +21,7 @@ struct Arguments {
   std::size_t threads = 0;
   std::size_t golden_images = static_cast<std::size_t>(-1);
   std::size_t iterations = 50;
-  std::size_t warmup = 5;
+  std::size_t warmup = 10;
   std::string etdump;
   std::string dump_pixels;
   std::string dump_input;

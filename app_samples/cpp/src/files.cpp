@@ -67,6 +67,16 @@ void make_directory(const std::string& path) {
   }
 }
 
+std::vector<std::string> file_names(const std::string& folder) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
+    if (is_file(at->path().string())) names.push_back(at->path().filename().string());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
 std::string file_name(const std::string& path) { return fs::path(path).filename().string(); }
 
 std::string stem(const std::string& path) { return fs::path(path).stem().string(); }

@@ -21,6 +21,9 @@ bool is_file(const std::string& path);
 bool is_directory(const std::string& path);
 void make_directory(const std::string& path);
 
+/// Of the files that lie in a folder itself, in order; none where it cannot be read.
+std::vector<std::string> file_names(const std::string& folder);
+
 /// "a/b.png" -> "b.png", "b" and ".png".
 std::string file_name(const std::string& path);
 std::string stem(const std::string& path);

@@ -4,6 +4,7 @@
 
 #include "failure.h"
 #include "files.h"
+#include "sha256.h"
 
 namespace mnv2 {
 namespace {
@@ -67,13 +68,28 @@ Golden golden_of(const Json& json, const std::string& folder, const Artifact& ar
   return found;
 }
 
+/// Of a folder's files in the order of their names: each name, a zero, the size and the contents.
+std::string digest_of(const std::string& folder) {
+  Bytes all;
+  for (const std::string& name : file_names(folder)) {
+    const Bytes content = read_file(join(folder, name), ExitCode::kModel);
+    all.insert(all.end(), name.begin(), name.end());
+    all.push_back(0);
+    const std::uint64_t size = content.size();
+    for (int i = 0; i < 8; ++i) all.push_back(static_cast<std::uint8_t>(size >> (8 * i)));
+    all.insert(all.end(), content.begin(), content.end());
+  }
+  return sha256(all.data(), all.size());
+}
+
 }  // namespace
 
-Golden read_golden(const std::string& model_folder, const Artifact& artifact) {
-  const std::string folder = join(model_folder, "golden"), path = join(folder, "expected.json");
+Golden read_golden(const Model& model) {
+  const std::string folder = join(model.folder, "golden"), path = join(folder, "expected.json");
   const Bytes bytes = read_file(path, ExitCode::kModel);
+  if (digest_of(folder) != model.manifest.golden_sha256) refuse_changed(folder);
   try {
-    return golden_of(Json::parse(bytes.begin(), bytes.end()), folder, artifact);
+    return golden_of(Json::parse(bytes.begin(), bytes.end()), folder, model.manifest.artifact);
   } catch (const Json::exception&) {
     throw Failure(ExitCode::kModel, path + ": damaged, or of another model");
   } catch (const Failure& failure) {

@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "manifest.h"
+#include "model.h"
 
 namespace mnv2 {
 
@@ -21,7 +21,8 @@ struct Golden {
   std::vector<ExpectedOutput> outputs;  // as in Artifact::outputs
 };
 
-/// Of a model folder; a Failure with kModel where it is damaged.
-Golden read_golden(const std::string& model_folder, const Artifact& artifact);
+/// Of a model; a Failure with kHash where a byte of the folder is not what the manifest means, with
+/// kModel where it is no golden folder of this model.
+Golden read_golden(const Model& model);
 
 }  // namespace mnv2

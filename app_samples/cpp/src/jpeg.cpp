@@ -17,6 +17,7 @@ constexpr int kApp1 = JPEG_APP0 + 1;
 constexpr unsigned kWholeMarker = 0xffff;
 constexpr char kExif[] = "Exif\0";  // and the string's own 0
 constexpr char kXmp[] = "http://ns.adobe.com/xap/1.0/";
+constexpr int kMostScans = 500;         // a hostile progressive file has more, to take hours
 constexpr long kMostMemory = 1L << 30;  // of libjpeg's own, for progressive files
 
 /// libjpeg's state. Its errors come back by longjmp, so what has a destructor lives in here and
@@ -25,6 +26,7 @@ struct Decoder {
   jpeg_decompress_struct jpeg{};
   jpeg_error_mgr errors{};
   jpeg_source_mgr source{};
+  jpeg_progress_mgr progress{};
   std::jmp_buf escape;
   char message[JMSG_LENGTH_MAX] = "";
   bool created = false;
@@ -43,6 +45,13 @@ struct Decoder {
 [[noreturn]] void on_error(j_common_ptr jpeg) {
   auto* decoder = static_cast<Decoder*>(jpeg->client_data);
   (*jpeg->err->format_message)(jpeg, decoder->message);
+  std::longjmp(decoder->escape, 1);
+}
+
+void on_progress(j_common_ptr jpeg) {
+  if (reinterpret_cast<j_decompress_ptr>(jpeg)->input_scan_number <= kMostScans) return;
+  auto* decoder = static_cast<Decoder*>(jpeg->client_data);
+  std::snprintf(decoder->message, sizeof decoder->message, "more than %d scans", kMostScans);
   std::longjmp(decoder->escape, 1);
 }
 
@@ -72,6 +81,8 @@ void set_up(Decoder& decoder, const Bytes& file) {
   jpeg_create_decompress(&decoder.jpeg);
   decoder.created = true;
   decoder.jpeg.mem->max_memory_to_use = kMostMemory;
+  decoder.progress.progress_monitor = on_progress;
+  decoder.jpeg.progress = &decoder.progress;
   decoder.source.next_input_byte = file.data();
   decoder.source.bytes_in_buffer = file.size();
   decoder.source.init_source = no_step;

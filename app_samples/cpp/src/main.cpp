@@ -93,7 +93,7 @@ ExitCode run_benchmark(const Arguments& arguments) {
   const Model model = open_model(model_folder(arguments), arguments.artifact);
   const Preprocess& contract = model.manifest.preprocess;
   const std::string path = arguments.images.empty()
-                               ? read_golden(model.folder, model.manifest.artifact).files.back()
+                               ? read_golden(model).files.back()
                                : arguments.images.front();
   const std::vector<float> input =
       normalize(network_pixels(read_image(path), path, contract), contract);
@@ -140,7 +140,8 @@ ExitCode guarded(const std::vector<std::string>& words) {
 
 int main(int argc, char** argv) {
   const ExitCode code = guarded(std::vector<std::string>(argv + 1, argv + argc));
-  if (std::fflush(stdout) != 0 && code == ExitCode::kOk) {
+  const bool printed = std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
+  if (!printed && code == ExitCode::kOk) {
     return static_cast<int>(fail(ExitCode::kOutput, "standard output: " + system_reason()));
   }
   return static_cast<int>(code);

@@ -103,6 +103,9 @@ OutputSpec output_of(const Json& object) {
   found.exact = at(object, "exact").get<bool>();
   found.min_sqnr_db = number_or_null(object, "min_sqnr_db");
   found.min_agreement = number_or_null(object, "min_agreement");
+  if (!found.exact && !found.min_sqnr_db && !found.min_agreement) {
+    refuse("output '" + found.name + "' is neither exact nor has it a limit");
+  }
   return found;
 }
 
@@ -186,6 +189,7 @@ Manifest manifest_of(const Json& json, const std::string& artifact) {
   if (found.task == Task::kDetection) found.suppression = suppression_of(spec);
   check_options(at(json, "options"), count_of(spec, "resolution"), found.preprocess.crop_size);
   found.probabilities = at(at(json, "options"), "softmax").get<bool>();
+  found.golden_sha256 = text_of(json, "golden_sha256");
   found.artifact = choose_artifact(at(json, "artifacts"), artifact);
   check_outputs(found);
   return found;

@@ -60,6 +60,7 @@ struct Manifest {
   std::vector<std::string> labels;  // may be empty
   Preprocess preprocess;
   Suppression suppression;  // of a detector
+  std::string golden_sha256;  // of the folder `golden`
   bool probabilities = false;  // a classifier's output is a softmax's
   Artifact artifact;
 

@@ -19,21 +19,20 @@ constexpr const char* kPinned = contract::kManifestSha256;
 constexpr const char* kPinned = nullptr;
 #endif
 
-[[noreturn]] void changed(const std::string& path) {
-  const std::string cure =
-      is_pinned() ? "; the model was changed after `mnv2-export sample`: run it with --update"
-                  : "; copy the model folder again";
-  throw Failure(ExitCode::kHash, path + ": wrong SHA-256" + cure);
-}
-
 }  // namespace
 
 bool is_pinned() { return kPinned != nullptr; }
 
+void refuse_changed(const std::string& path) {
+  throw Failure(ExitCode::kHash,
+                path + (is_pinned() ? " was changed after `mnv2-export sample`; run it with --update"
+                                    : ": wrong SHA-256; copy the model folder again"));
+}
+
 Manifest read_manifest(const std::string& folder, const std::string& artifact) {
   const std::string path = join(folder, kManifest);
   const Bytes bytes = read_file(path, ExitCode::kModel);
-  if (is_pinned() && sha256(bytes.data(), bytes.size()) != kPinned) changed(path);
+  if (is_pinned() && sha256(bytes.data(), bytes.size()) != kPinned) refuse_changed(path);
   return parse_manifest(std::string(bytes.begin(), bytes.end()), path, artifact);
 }
 
@@ -41,7 +40,7 @@ Model open_model(const std::string& folder, const std::string& artifact) {
   Manifest manifest = read_manifest(folder, artifact);
   const std::string path = join(folder, manifest.artifact.path);
   const Bytes bytes = read_file(path, ExitCode::kModel);
-  if (sha256(bytes.data(), bytes.size()) != manifest.artifact.sha256) changed(path);
+  if (sha256(bytes.data(), bytes.size()) != manifest.artifact.sha256) refuse_changed(path);
   return {folder, path, std::move(manifest)};
 }
 

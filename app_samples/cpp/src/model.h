@@ -17,6 +17,9 @@ struct Model {
 /// Whether this program was made for one model, as `mnv2-export sample` does it.
 bool is_pinned();
 
+/// Of a file or folder that is not what this program, or the manifest, was made with.
+[[noreturn]] void refuse_changed(const std::string& path);
+
 /// Reads manifest.json of a folder, which a pinned program holds to the digest compiled into it.
 Manifest read_manifest(const std::string& folder, const std::string& artifact);
 

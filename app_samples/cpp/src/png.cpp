@@ -16,6 +16,9 @@ namespace {
 constexpr int kCompression = 4;  // of zlib's 9: faster than its usual 6, for files a little larger
 constexpr png_uint_32 kMostSide = 0x7fffffff;  // `check_size` is what limits
 constexpr int kColors = 256;
+// Texts and profiles: a few kilobytes of a hostile file would each unfold to as many megabytes.
+constexpr png_uint_32 kMostChunks = 64;
+constexpr png_alloc_size_t kMostOfChunk = 1 << 22;
 
 /// libpng's state. Its errors come back by longjmp, so what has a destructor lives in here and not
 /// in the functions that are jumped out of.
@@ -57,6 +60,8 @@ bool read_header(Decoder& decoder) {
   if (setjmp(png_jmpbuf(decoder.png))) return false;
   png_set_read_fn(decoder.png, &decoder, read_bytes);
   png_set_user_limits(decoder.png, kMostSide, kMostSide);
+  png_set_chunk_cache_max(decoder.png, kMostChunks);
+  png_set_chunk_malloc_max(decoder.png, kMostOfChunk);
   png_read_info(decoder.png, decoder.info);
   return true;
 }

@@ -179,7 +179,7 @@ void print_predictions(const std::vector<Shown>& all, const Manifest& manifest, 
 void print_self_test(const SelfTestResult& result, const Model& model, bool json) {
   if (json) return print_json(self_test_json(result, model));
   const Artifact& artifact = model.manifest.artifact;
-  std::printf("PASS  SHA-256: %s%s\n", is_pinned() ? "program, manifest.json, " : "manifest.json, ",
+  std::printf("PASS  SHA-256: %smanifest.json, %s, golden\n", is_pinned() ? "program, " : "",
               artifact.path.c_str());
   for (std::size_t i = 0; i < result.images.size(); ++i) {
     print_image(result.images[i], artifact.outputs[i % artifact.outputs.size()].exact);

@@ -98,7 +98,7 @@ bool SelfTestResult::passed() const {
 
 SelfTestResult self_test(const Model& model, std::size_t most, const SeeOutputs& see) {
   const Artifact& artifact = model.manifest.artifact;
-  const Golden golden = read_golden(model.folder, artifact);
+  const Golden golden = read_golden(model);
   Runtime runtime(model.artifact_path, model.manifest);
   std::vector<Judge> judges;
   for (std::size_t i = 0; i < artifact.outputs.size(); ++i) {

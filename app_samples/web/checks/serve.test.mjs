@@ -1,7 +1,7 @@
 // The app's server, asked over a bare socket: clients tidy paths up before they send them.
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { cpSync, mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readlinkSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -70,6 +70,37 @@ test('nothing outside public/', async () => {
 test('an unchanged file is not sent again', async () => {
   const [, tag] = (await ask('/app.js')).match(/ETag: (\S+)/);
   assert.match(await ask('/app.js', { headers: `If-None-Match: ${tag}\r\n` }), /^HTTP\/1.1 304 /);
+});
+
+test('a client that gives up leaves no file open', async () => {
+  const folder = `/proc/${server.pid}/fd`;
+  const open = () =>
+    readdirSync(folder).filter((name) => {
+      try {
+        return readlinkSync(join(folder, name)).endsWith('.wasm');
+      } catch {
+        return false; // closed meanwhile
+      }
+    });
+  for (let i = 0; i < 5; i++) {
+    await new Promise((done) => {
+      const socket = connect(port, '127.0.0.1', () => {
+        socket.write('GET /vendor/ort-wasm-simd-threaded.wasm HTTP/1.1\r\nHost: x\r\n\r\n');
+      });
+      socket.once('data', () => socket.destroy()).on('close', done);
+    });
+  }
+  for (let i = 0; i < 50 && open().length; i++) await new Promise((done) => setTimeout(done, 20));
+  assert.deepEqual(open(), []);
+});
+
+test('an IPv6 address in brackets', async () => {
+  const other = spawn(process.execPath, ['serve.mjs', '--port', '0', '--host', '::1'], { cwd: APP });
+  const line = await new Promise((done) => {
+    for (const stream of [other.stdout, other.stderr]) createInterface(stream).once('line', done);
+  });
+  other.kill();
+  assert.match(line, /^http:\/\/\[::1\]:\d+\/$|EADDRNOTAVAIL|EAFNOSUPPORT/);
 });
 
 test('one line says what is wrong', () => {

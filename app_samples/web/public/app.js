@@ -3,6 +3,7 @@ import { closeCamera, frameOf, openCamera } from './camera.js';
 import { draw } from './draw.js';
 import { Engine } from './engine.js';
 import { AppError } from './errors.js';
+import { goldenInputs, read } from './model.js';
 import { mostThreads } from './session.js';
 import * as view from './view.js';
 
@@ -12,6 +13,11 @@ const EXAMPLES = 6;
 
 const engine = new Engine();
 let seen = null; // what engine.predict gave last
+let startUp = null; // how long engine.load took
+let looks = 0; // calls of `look`: the latest one shows its result
+let running = 0; // self-tests, benchmarks and looks, which other settings would end
+let ready = false;
+let cameraOpens = false;
 
 async function start(settings) {
   view.clearError();
@@ -19,6 +25,7 @@ async function start(settings) {
   enable(false);
   try {
     const model = await engine.load(settings);
+    startUp = model.startUp;
     view.showModel(model);
     view.showStatus('Ready: choose a picture.');
     enable(true);
@@ -39,8 +46,12 @@ async function firstStart() {
   }
 }
 
-/** Looks at a Blob or an ImageBitmap. */
+/** Looks at a Blob or an ImageBitmap; a picture that is chosen meanwhile wins. */
 async function look(source, name) {
+  looks += 1;
+  const mine = looks;
+  closeCamera(find('preview'));
+  view.showInFrame(seen ? 'picture' : 'nothing');
   view.clearError();
   view.clearResult();
   view.showStatus(`Looking at ${name}…`);
@@ -48,16 +59,31 @@ async function look(source, name) {
   try {
     seen?.picture.close();
     seen = null;
-    seen = await engine.predict(source);
+    const found = await whileRunning(() => engine.predict(source));
+    if (mine !== looks) return found.picture.close();
+    seen = found;
     view.showInFrame('picture');
     view.showTimes(seen.times);
     showSeen();
   } catch (error) {
+    if (mine !== looks) return;
     view.showInFrame('nothing');
     view.showStatus('Ready: choose a picture.');
     view.showError(error);
   } finally {
-    find('frame').classList.remove('busy');
+    if (mine === looks) find('frame').classList.remove('busy');
+  }
+}
+
+/** Settings are locked meanwhile: another one starts the engine afresh. */
+async function whileRunning(work) {
+  running += 1;
+  lockSettings();
+  try {
+    return await work();
+  } finally {
+    running -= 1;
+    lockSettings();
   }
 }
 
@@ -69,23 +95,29 @@ function showSeen() {
 }
 
 async function lookAtFile(file) {
-  if (!file) return;
+  if (!file || !ready) return;
   view.pressExample(null);
   await look(file, file.name || 'the picture');
 }
 
 async function offerExamples() {
-  const response = await fetch('model/golden/expected.json');
-  const { inputs } = await response.json();
-  const photos = inputs.filter(({ name }) => /^image\d/.test(name)).slice(0, EXAMPLES);
-  const examples = photos.map(({ file, name }) => ({ url: `model/golden/${file}`, name }));
-  view.showExamples(examples, async (url, name, button) => {
-    view.pressExample(button);
-    await look(await (await fetch(url)).blob(), name);
-  });
+  const photos = (await goldenInputs()).filter(({ name }) => /^image\d/.test(name));
+  view.showExamples(photos.slice(0, EXAMPLES), lookAtExample);
+}
+
+async function lookAtExample({ file, name }, button) {
+  if (!ready) return;
+  view.pressExample(button);
+  try {
+    await look(new Blob([await read(`golden/${file}`)]), name);
+  } catch (error) {
+    view.showError(error);
+  }
 }
 
 async function startCamera() {
+  if (cameraOpens) return;
+  cameraOpens = true;
   view.clearError();
   try {
     await openCamera(find('preview'));
@@ -95,13 +127,19 @@ async function startCamera() {
     find('shoot').focus();
   } catch (error) {
     view.showError(error);
+  } finally {
+    cameraOpens = false;
   }
 }
 
 async function shoot() {
-  const frame = await frameOf(find('preview'));
-  stopCamera();
-  await look(frame, 'the camera’s picture');
+  try {
+    const frame = await frameOf(find('preview'));
+    stopCamera();
+    await look(frame, 'the camera’s picture');
+  } catch (error) {
+    view.showError(error);
+  }
 }
 
 function stopCamera() {
@@ -114,9 +152,8 @@ async function runSelfTest() {
   const target = 'self-test-result';
   view.showProgress(target, 'Running…');
   try {
-    const outcome = await engine.selfTest((done, all) =>
-      view.showProgress(target, `Picture ${done} of ${all}`),
-    );
+    const progress = (done, all) => view.showProgress(target, `Picture ${done} of ${all}`);
+    const outcome = await whileRunning(() => engine.selfTest(progress));
     view.showSelfTest(outcome);
     return outcome;
   } catch (error) {
@@ -130,7 +167,8 @@ async function runBenchmark() {
   const target = 'benchmark-result';
   view.showProgress(target, 'Measuring…');
   try {
-    view.showBenchmark(await engine.benchmark(Number(find('runs').value)));
+    const runs = Number(find('runs').value);
+    view.showBenchmark(await whileRunning(() => engine.benchmark(runs)), startUp);
   } catch (error) {
     view.showProgress(target, '');
     view.showError(error);
@@ -169,9 +207,15 @@ async function keepForOffline(version) {
 }
 
 function enable(on) {
-  const ids = ['file', 'open-camera', 'self-test', 'benchmark', 'backend'];
-  for (const id of ids) find(id).disabled = !on;
-  find('threads').disabled = !on || mostThreads() === 1;
+  ready = on;
+  for (const id of ['file', 'open-camera', 'self-test', 'benchmark']) find(id).disabled = !on;
+  lockSettings();
+}
+
+function lockSettings() {
+  const locked = !ready || running > 0;
+  find('backend').disabled = locked;
+  find('threads').disabled = locked || mostThreads() === 1;
 }
 
 function offerThreads() {
@@ -212,7 +256,7 @@ function listen() {
   document.ondrop = (event) => {
     event.preventDefault();
     classList.remove('dropping');
-    if (!find('file').disabled) lookAtFile(event.dataTransfer.files[0]);
+    lookAtFile(event.dataTransfer.files[0]);
   };
 }
 

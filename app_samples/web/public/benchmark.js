@@ -1,4 +1,4 @@
-const WARM_UP = 5;
+const WARM_UP = 10;
 
 /** Milliseconds of the network alone: { runs, min, p50, p90 }. */
 export async function benchmark(run, runs, progress) {

@@ -28,6 +28,10 @@ export function closeCamera(video) {
 }
 
 /** The frame that is showing, as an ImageBitmap. */
-export function frameOf(video) {
-  return createImageBitmap(video);
+export async function frameOf(video) {
+  try {
+    return await createImageBitmap(video);
+  } catch {
+    throw new AppError('The camera gives no picture yet.', 'Wait a moment, then try again.');
+  }
 }

@@ -1,4 +1,4 @@
-// Reads model/: the constants of this app vouch for the manifest, and the manifest for the model.
+// Reads model/: the app’s constants vouch for the manifest, and that for the model and golden/.
 import { AppError } from './errors.js';
 import { MANIFEST_SHA256 } from './model_contract.js';
 
@@ -19,6 +19,29 @@ export async function loadModel() {
   const bytes = await read(artifact.path);
   await verify(bytes, artifact.sha256, artifact.path);
   return { manifest, artifact, bytes, checked };
+}
+
+/** Throws where golden/ is not what was built: a damaged expectation is no failed model. */
+export async function checkGolden({ golden_sha256: expected }) {
+  const names = ['expected.json', ...(await goldenInputs()).map(({ file }) => file)].sort();
+  const parts = []; // as the exporter hashes a folder: every name, a zero, the size, the content
+  for (const name of names) {
+    const bytes = await read(`golden/${name}`);
+    const size = new DataView(new ArrayBuffer(8));
+    size.setBigUint64(0, BigInt(bytes.length), true);
+    parts.push(`${name}\0`, size, bytes);
+  }
+  await verify(await new Blob(parts).arrayBuffer(), expected, 'golden');
+}
+
+/** The golden images: [{ name, file }]. */
+export async function goldenInputs() {
+  const text = new TextDecoder().decode(await read('golden/expected.json'));
+  try {
+    return JSON.parse(text).inputs;
+  } catch {
+    throw changed('golden/expected.json');
+  }
 }
 
 /** The bytes of a file in model/. */
@@ -43,13 +66,15 @@ export async function sha256(bytes) {
 
 async function verify(bytes, expected, name) {
   const found = await sha256(bytes);
-  if (found !== null && found !== expected) {
-    throw new AppError(
-      `model/${name} is not the file that this app was made for.`,
-      'It is damaged, or model/ was changed after “mnv2-export sample”; run that with --update.',
-    );
-  }
+  if (found !== null && found !== expected) throw changed(name);
   return found !== null;
+}
+
+function changed(name) {
+  return new AppError(
+    `model/${name} is not what this app was made for.`,
+    'It is damaged, or model/ was changed after “mnv2-export sample”; run that with --update.',
+  );
 }
 
 /** The one artifact of a manifest that this app can use; an AppError says what it cannot. */

@@ -1,5 +1,5 @@
 // A color for every class. The first seven are Okabe and Ito's ("Color Universal Design", 2008), made
-// for color-blind people too; beyond twelve they repeat, and the labels tell classes apart.
+// for color-blind people too; beyond twenty they repeat, and the labels tell classes apart.
 const PALETTE = [
   [230, 159, 0],
   [86, 180, 233],
@@ -13,6 +13,14 @@ const PALETTE = [
   [135, 60, 45],
   [150, 120, 255],
   [180, 240, 195],
+  [150, 165, 90],
+  [165, 0, 120],
+  [150, 240, 255],
+  [180, 0, 0],
+  [225, 0, 90],
+  [255, 120, 150],
+  [210, 0, 180],
+  [135, 30, 195],
 ];
 
 /** [red, green, blue] of a class from 1 on; 0 is the background, which has none. */

@@ -80,15 +80,24 @@ function passSize({ width, height, bits }, [left, top, across, down]) {
   return { columns, rows, lineBytes: Math.ceil((columns * bits) / 8) };
 }
 
+/** So many bytes; a small file may hold gigabytes beyond, which are not read. */
 async function inflate(parts, expected) {
+  const lines = new Uint8Array(expected);
+  const stream = new Blob(parts).stream().pipeThrough(new DecompressionStream('deflate'));
+  let length = 0;
   try {
-    const stream = new Blob(parts).stream().pipeThrough(new DecompressionStream('deflate'));
-    const lines = new Uint8Array(await new Response(stream).arrayBuffer());
-    if (lines.length >= expected) return lines;
+    for (const reader = stream.getReader(); length <= expected; ) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      lines.set(value.subarray(0, Math.max(0, expected - length)), length);
+      length += value.length;
+      if (length > expected) await reader.cancel();
+    }
   } catch {
-    // falls through: what is wrong with the stream is of no use to the person
+    throw damaged(); // what is wrong with the stream is of no use to the person
   }
-  throw damaged();
+  if (length < expected) throw damaged();
+  return lines;
 }
 
 /** Undo the line filters in place; every line begins with the number of its filter. */

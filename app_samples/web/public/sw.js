@@ -3,7 +3,7 @@
 // version in the address: another model is another cache. The GPU's files, which are large, are not in
 // the list: they are kept once they were used.
 
-const PREFIX = 'mnv2-sample-';
+const PREFIX = `mnv2-sample ${new URL(self.registration.scope).pathname} `; // other apps of the origin
 const CACHE = PREFIX + new URL(self.location).searchParams.get('model');
 const FILES = [
   './',
@@ -56,15 +56,14 @@ async function forgetOthers() {
 }
 
 async function answer(request) {
-  const cache = await caches.open(CACHE);
-  const kept = await cache.match(request, { ignoreSearch: true });
-  try {
-    const response = await fetch(request);
-    if (response.ok && changed(kept, response)) await cache.put(request, response.clone());
-    return response;
-  } catch {
-    return kept ?? Response.error();
+  const cache = await caches.open(CACHE).catch(() => null);
+  const kept = await cache?.match(request, { ignoreSearch: true }).catch(() => undefined);
+  const response = await fetch(request).catch(() => null);
+  if (!response) return kept ?? Response.error();
+  if (cache && response.ok && changed(kept, response)) {
+    await cache.put(request, response.clone()).catch(() => {}); // no room: the page has a network
   }
+  return response;
 }
 
 function changed(kept, response) {

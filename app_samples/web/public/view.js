@@ -129,21 +129,27 @@ export function showSelfTest({ passed, images, outputs }) {
   find('self-test-result').replaceChildren(element('strong', '', headline), list);
 }
 
-export function showBenchmark({ min, p50, p90 }) {
+export function showBenchmark({ min, p50, p90 }, { loadMs, firstMs }) {
   const list = element('dl', 'times');
-  showNumbers(list, { Fastest: min, Median: p50, '90 % within': p90 });
+  showNumbers(list, {
+    Loading: loadMs,
+    'First run': firstMs,
+    Fastest: min,
+    Median: p50,
+    '90 % within': p90,
+  });
   find('benchmark-result').replaceChildren(list);
 }
 
 /** Pictures to try: the photos among the golden images. */
 export function showExamples(examples, choose) {
-  const buttons = examples.map(({ url, name }, i) => {
+  const buttons = examples.map((example, i) => {
     const button = document.createElement('button');
     const image = element('img');
-    Object.assign(image, { src: url, alt: `Example ${i + 1}` });
+    Object.assign(image, { src: `model/golden/${example.file}`, alt: `Example ${i + 1}` });
     button.type = 'button';
     button.append(image);
-    button.onclick = () => choose(url, name, button);
+    button.onclick = () => choose(example, button);
     return button;
   });
   find('examples').replaceChildren(...buttons);

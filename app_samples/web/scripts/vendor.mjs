@@ -13,6 +13,7 @@ const FILES = [
 ];
 const from = new URL('../node_modules/onnxruntime-web/dist/', import.meta.url);
 const to = new URL('../public/vendor/', import.meta.url);
+const LICENSE = 'LICENSE.txt'; // the package has none beside its files
 
 try {
   await mkdir(to, { recursive: true });
@@ -20,6 +21,7 @@ try {
     if (!FILES.includes(old)) await rm(new URL(old, to), { recursive: true });
   }
   for (const file of FILES) await copyFile(new URL(file, from), new URL(file, to));
+  await copyFile(new URL('onnxruntime-license.txt', import.meta.url), new URL(LICENSE, to));
 } catch (error) {
   console.error(`public/vendor could not be filled (${error.code}): ${error.path ?? fileURLToPath(to)}`);
   process.exitCode = 1;

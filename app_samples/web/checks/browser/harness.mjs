@@ -46,7 +46,7 @@ async function serve(app, ...options) {
 /** A browser of its own; `flags` besides the usual, without those in `without`. */
 export function browser(flags = [], without = []) {
   return chromium.launch({
-    executablePath: '/usr/bin/chromium',
+    executablePath: process.env.MNV2_CHROMIUM,
     headless: true,
     args: [...FLAGS.filter((flag) => !without.includes(flag)), ...flags],
   });

@@ -61,6 +61,9 @@ test('the panels', async (t) => {
   await page.selectOption('#runs', '10');
   await page.getByRole('button', { name: 'Measure' }).click();
   await page.getByText('Median').waitFor();
+  const times = await page.locator('#benchmark-result dd').allInnerTexts();
+  assert.equal(times.length, 5, 'loading, first run, fastest, median, 90 %');
+  assert.ok(times.every((text) => parseFloat(text) > 0), times.join());
   await page.selectOption('#threads', '1');
   await page.locator('#threads:disabled').waitFor();
   await page.locator('#threads:enabled').waitFor();
@@ -148,6 +151,64 @@ test('a camera’s frame', async (t) => {
   assert.equal(await page.evaluate(() => document.getElementById('preview').srcObject), null);
 });
 
+test('another picture closes the camera', async (t) => {
+  const flags = ['--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream'];
+  const fake = await browser(flags);
+  t.after(() => fake.close());
+  const { page } = await visit(t, fake, 'classification');
+  await ready(page);
+  await page.getByRole('button', { name: 'Use camera' }).click();
+  await page.getByText('The camera is on.').waitFor();
+  const track = await page.evaluateHandle(
+    () => document.getElementById('preview').srcObject.getTracks()[0],
+  );
+  await page.locator('#examples button').first().click();
+  await page.locator('#times:not([hidden])').waitFor();
+  assert.equal(await track.evaluate(({ readyState }) => readyState), 'ended');
+  assert.ok(await page.getByRole('button', { name: 'Use camera' }).isVisible());
+});
+
+test('a picture that is chosen meanwhile wins', async (t) => {
+  const { page } = await visit(t, chrome, 'classification');
+  await ready(page);
+  await upload(page, 'gray.jpg');
+  const last = await page.locator('#found').innerText();
+  await upload(page, 'large.jpg');
+  assert.notEqual(await page.locator('#found').innerText(), last);
+  await page.evaluate(() => {
+    window.said = [];
+    const status = document.getElementById('status');
+    new MutationObserver(() => window.said.push(status.innerText)).observe(status, { childList: true });
+  });
+  await page.setInputFiles('#file', join(PHOTOS, 'large.jpg'));
+  assert.ok(await page.locator('#backend').isDisabled(), 'another engine would end what is running');
+  await page.setInputFiles('#file', join(PHOTOS, 'gray.jpg'));
+  await page.locator('#times:not([hidden])').waitFor();
+  assert.equal(await page.locator('#found').innerText(), last);
+  const said = await page.evaluate(() => window.said);
+  assert.equal(said.filter((line) => line.startsWith('Most likely')).length, 1, said.join());
+  assert.ok(await page.locator('#backend').isEnabled());
+});
+
+test('golden images that were exchanged are no failed model', async (t) => {
+  const { page, context, url } = await visit(t, chrome, 'classification', {
+    serviceWorkers: 'block',
+  });
+  const other = readFileSync(join(PHOTOS, 'photo.png'));
+  await context.route('**/model/golden/07-*.png', (route) => route.fulfill({ body: other }));
+  await page.goto(url);
+  await ready(page);
+  await page.locator('#self-test-panel summary').click();
+  await page.getByRole('button', { name: 'Run the self-test' }).click();
+  await page.getByRole('alert').waitFor();
+  assert.match(await alertText(page), /model\/golden is not what this app was made for/);
+  assert.equal(await page.locator('#self-test-result').innerText(), '');
+  await page.locator('#examples button').nth(1).waitFor();
+  await context.route('**/model/golden/*.png', (route) => route.abort());
+  await page.locator('#examples button').nth(1).click();
+  await page.getByText('model/golden/05-image01.png cannot be reached').waitFor();
+});
+
 test('the camera is refused', async (t) => {
   const { page } = await visit(t, chrome, 'classification');
   await ready(page);
@@ -198,7 +259,7 @@ const BROKEN = [
     name: 'model-damaged',
     file: '**/model/*.onnx',
     with: { body: 'damaged' },
-    says: /not the file that this app was made for.*--update/s,
+    says: /not what this app was made for.*--update/s,
   },
   {
     name: 'wasm-missing',

@@ -11,6 +11,7 @@ final class BenchmarkModel {
     private static let portion = 10
 
     var count = counts[0]
+    private(set) var units: ComputeUnits?  // that the figures are of
     private(set) var done = 0
     private(set) var startUp: StartUp?
     private(set) var statistics: BenchmarkStatistics?
@@ -20,7 +21,7 @@ final class BenchmarkModel {
 
     func run(_ engine: Engine, units: ComputeUnits) async {
         (done, startUp, statistics, thermal, problem) = (0, nil, nil, nil, nil)
-        isRunning = true
+        (self.units, isRunning) = (units, true)
         defer { isRunning = false }
         let before = ProcessInfo.processInfo.thermalState
         var latencies: [Double] = []

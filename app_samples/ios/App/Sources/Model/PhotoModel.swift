@@ -17,8 +17,16 @@ final class PhotoModel {
     private(set) var data: Data?
     private var run = 0
 
+    /// A photo is on its way, maybe from iCloud: the one before it counts no more.
+    func expectPhoto() {
+        run += 1
+        data = nil
+        stage = .working
+    }
+
     /// Nil: the file could not be loaded.
     func choose(_ data: Data?) {
+        run += 1  // what is still running has another photo
         self.data = data
         stage = data == nil ? .failed(.notAnImage) : .working
     }

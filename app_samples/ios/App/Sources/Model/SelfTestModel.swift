@@ -5,13 +5,14 @@ import Observation
 @MainActor
 @Observable
 final class SelfTestModel {
+    private(set) var units: ComputeUnits?  // that the reports are of
     private(set) var reports: [ImageReport] = []
     private(set) var verdict: SelfTestVerdict?
     private(set) var problem: Problem?
     private(set) var isRunning = false
 
     func run(_ engine: Engine, units: ComputeUnits) async {
-        (reports, verdict, problem, isRunning) = ([], nil, nil, true)
+        (self.units, reports, verdict, problem, isRunning) = (units, [], nil, nil, true)
         defer { isRunning = false }
         do {
             for image in 0..<(await engine.goldenCount) {

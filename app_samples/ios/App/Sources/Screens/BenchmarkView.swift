@@ -40,7 +40,7 @@ struct BenchmarkView: View {
     }
 
     @ViewBuilder private func figures(_ statistics: BenchmarkStatistics) -> some View {
-        Section("Latency") {
+        Section("Latency, on \(model.units?.title ?? "")") {
             LabeledContent("Fastest", value: milliseconds(statistics.min))
             LabeledContent("Median", value: milliseconds(statistics.p50))
             LabeledContent("90 % within", value: milliseconds(statistics.p90))

@@ -53,8 +53,11 @@ struct HomeView: View {
 
     private func load() {
         guard let item else { return }
+        model.expectPhoto()
         Task {
-            model.choose(try? await item.loadTransferable(type: Data.self))
+            let data = try? await item.loadTransferable(type: Data.self)
+            guard item == self.item else { return }  // another one was chosen meanwhile
+            model.choose(data)
             await model.predict(with: engine, units: session.units, path: path)
         }
     }

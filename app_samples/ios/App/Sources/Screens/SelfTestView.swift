@@ -19,7 +19,9 @@ struct SelfTestView: View {
                     Text("Reference: \(manifest.artifact.selfTest.reference), as built.")
                 }
                 if let problem = model.problem { ProblemView(problem: problem) }
-                if let verdict = model.verdict { VerdictSection(verdict: verdict) }
+                if let verdict = model.verdict, let units = model.units {
+                    VerdictSection(verdict: verdict, units: units)
+                }
                 if !model.reports.isEmpty {
                     Section("Images") {
                         ForEach(model.reports, id: \.name) { ReportRow(report: $0) }
@@ -41,9 +43,10 @@ struct SelfTestView: View {
 
 private struct VerdictSection: View {
     let verdict: SelfTestVerdict
+    let units: ComputeUnits  // the picker may show others by now
 
     var body: some View {
-        Section("All images together") {
+        Section("All images together, on \(units.title)") {
             StatusLabel(text: verdict.passed ? "Passed" : "Failed", passed: verdict.passed)
                 .font(.headline)
             ForEach(verdict.outputs, id: \.name) { output in

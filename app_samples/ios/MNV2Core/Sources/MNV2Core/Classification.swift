@@ -39,9 +39,10 @@ public enum Classification {
     public static func top(
         _ count: Int, of named: [(label: String, probability: Double)], spec: Spec
     ) -> [RankedClass] {
+        let indices = spec.indicesByCoreMLLabel
         var probabilities = [Double](repeating: 0, count: spec.classes)
         for (label, probability) in named {
-            guard let index = spec.index(coreML: label) else { continue }
+            guard let index = indices[label] else { continue }
             probabilities[index] = probability
         }
         return top(count, of: probabilities, spec: spec)
@@ -49,10 +50,11 @@ public enum Classification {
 }
 
 extension Spec {
-    /// Of a label in the package, where those that occur twice carry their class number.
-    func index(coreML label: String) -> Int? {
-        (0..<classes).first { index in
-            self.label(index) == label || "\(self.label(index)) (class \(index))" == label
+    /// By the labels of the package, where those that occur twice carry their class number.
+    var indicesByCoreMLLabel: [String: Int] {
+        let named = (0..<classes).flatMap { index in
+            [(label(index), index), ("\(label(index)) (class \(index))", index)]
         }
+        return Dictionary(named, uniquingKeysWith: { first, _ in first })
     }
 }

@@ -3,7 +3,7 @@ package io.github.mnv2.app
 import android.graphics.Color
 
 /**
- * A color for every class from 1 on, the first of the exporter's. Color-blind people can tell the
+ * A color for every class from 1 on, the exporter's. Color-blind people can tell the
  * first seven apart (Okabe and Ito's), and labels tell all of them.
  */
 object Palette {
@@ -18,6 +18,16 @@ object Palette {
         Color.rgb(135, 0, 240),
         Color.rgb(0, 255, 135),
         Color.rgb(135, 60, 45),
+        Color.rgb(150, 120, 255),
+        Color.rgb(180, 240, 195),
+        Color.rgb(150, 165, 90),
+        Color.rgb(165, 0, 120),
+        Color.rgb(150, 240, 255),
+        Color.rgb(180, 0, 0),
+        Color.rgb(225, 0, 90),
+        Color.rgb(255, 120, 150),
+        Color.rgb(210, 0, 180),
+        Color.rgb(135, 30, 195),
     )
 
     fun of(index: Int): Int = colors[(index - 1) % colors.size]

@@ -24,7 +24,7 @@ fun readPhoto(resolver: ContentResolver, uri: Uri): PixelRows {
         resolver.openInputStream(uri)?.use(::readLimited)
     } catch (error: IOException) {
         throw PhotoException(Reason.UNREADABLE, error)
-    } catch (error: SecurityException) { // the grant ended with the process that had it
+    } catch (error: RuntimeException) { // a grant that ended, or whatever failed in another app
         throw PhotoException(Reason.UNREADABLE, error)
     }
     return decodePhoto(file ?: throw PhotoException(Reason.UNREADABLE))
@@ -46,8 +46,9 @@ fun decodePhoto(file: ByteArray): PixelRows {
         inPremultiplied = false
         inScaled = false
     }
-    val bitmap = BitmapFactory.decodeByteArray(file, 0, file.size, options)
+    val decoded = BitmapFactory.decodeByteArray(file, 0, file.size, options)
         ?: throw PhotoException(Reason.NOT_AN_IMAGE)
+    val bitmap = inFourBytes(decoded)
     val rgba = ByteArray(bitmap.rowBytes * bitmap.height)
     bitmap.copyPixelsToBuffer(ByteBuffer.wrap(rgba)) // unlike getPixels, converts nothing
     val pixels = StoredPixels(
@@ -59,6 +60,14 @@ fun decodePhoto(file: ByteArray): PixelRows {
     )
     bitmap.recycle()
     return pixels
+}
+
+/** Android 6 gives a GIF with its palette, whatever is preferred. */
+private fun inFourBytes(bitmap: Bitmap): Bitmap {
+    if (bitmap.config == Bitmap.Config.ARGB_8888) return bitmap
+    val copy = bitmap.copy(Bitmap.Config.ARGB_8888, false)
+    bitmap.recycle()
+    return copy ?: throw PhotoException(Reason.NOT_AN_IMAGE)
 }
 
 private fun readLimited(stream: InputStream): ByteArray {

@@ -1,6 +1,9 @@
 package io.github.mnv2.app
 
 import android.content.res.Resources
+import android.text.SpannableStringBuilder
+import android.text.Spanned
+import android.text.style.ForegroundColorSpan
 import io.github.mnv2.core.Difference
 import io.github.mnv2.core.Finding
 import io.github.mnv2.core.Manifest
@@ -24,18 +27,38 @@ class Words(private val resources: Resources) {
         else -> error.message.orEmpty()
     }
 
-    fun prediction(found: Prediction, manifest: Manifest): String = when (found) {
+    fun prediction(found: Prediction, manifest: Manifest): CharSequence = when (found) {
         is Prediction.Classes -> found.guesses.joinToString("\n") {
             line(manifest.label(it.index), percent(it.probability))
         }
         is Prediction.Objects ->
             if (found.objects.isEmpty()) resources.getString(R.string.nothing_found)
-            else found.objects.joinToString("\n") {
+            else legend(found.objects.map { it.index }, found.objects.map {
                 line(manifest.label(it.index), percent(it.score.toDouble()))
-            }
-        is Prediction.Regions -> found.regions.joinToString("\n") {
+            })
+        is Prediction.Regions -> legend(found.regions.map { it.index }, found.regions.map {
             line(manifest.label(it.index), share(it))
+        })
+    }
+
+    /** Lines behind the colors in which the picture shows their classes. */
+    private fun legend(classes: List<Int>, lines: List<String>): CharSequence {
+        val text = SpannableStringBuilder()
+        classes.zip(lines).forEachIndexed { i, (index, line) ->
+            if (i > 0) text.append("\n")
+            if (index > 0) {
+                val color = ForegroundColorSpan(Palette.of(index))
+                text.append(SWATCH)
+                text.setSpan(
+                    color,
+                    text.length - SWATCH.length,
+                    text.length,
+                    Spanned.SPAN_EXCLUSIVE_EXCLUSIVE,
+                )
+            }
+            text.append(line)
         }
+        return text
     }
 
     fun output(report: OutputReport): String {
@@ -45,15 +68,15 @@ class Words(private val resources: Resources) {
                 found.first,
             )
             is Finding.Ratio -> Pair(
-                if (found.db.isInfinite()) resources.getString(R.string.finding_equal)
+                if (found.db == Double.POSITIVE_INFINITY) resources.getString(R.string.finding_equal)
                 else resources.getString(R.string.finding_ratio, found.db, found.neededDb),
                 found.worst.takeUnless { found.passed },
             )
             is Finding.Agreement -> Pair(
                 resources.getString(
                     R.string.finding_agreement,
-                    percent(found.share),
-                    percent(found.needed),
+                    percent(found.share, EXACT_DIGITS),
+                    percent(found.needed, EXACT_DIGITS),
                 ),
                 found.first.takeUnless { found.passed },
             )
@@ -77,8 +100,8 @@ class Words(private val resources: Resources) {
     private fun line(label: String, value: String) =
         resources.getString(R.string.result_line, label, value)
 
-    private fun percent(share: Double): String =
-        NumberFormat.getPercentInstance().apply { maximumFractionDigits = 1 }.format(share)
+    private fun percent(share: Double, digits: Int = 1): String =
+        NumberFormat.getPercentInstance().apply { maximumFractionDigits = digits }.format(share)
 
     /** Never 0 % of what is there. */
     private fun share(region: Region): String =
@@ -86,5 +109,7 @@ class Words(private val resources: Resources) {
 
     private companion object {
         const val LEAST_SHARE = 0.001
+        const val EXACT_DIGITS = 3 // one value of a self-test's is 0.02 %
+        const val SWATCH = "\u25A0 "
     }
 }

@@ -20,14 +20,19 @@ class Detection(
     val y2: Float,
     val score: Float,
     val index: Int, // of its class, from 1 on
-)
+) {
+    companion object {
+        const val SIDES = 4 // x1, y1, x2, y2
+        const val COLUMNS = 6 // and score, class
+    }
+}
 
 /** What is on the photo. */
 class FoundObject(val index: Int, val score: Float, val box: Box)
 
 /** The rows of a `detections` output (places, 6); a score of -1 says that a place is empty. */
 fun detectionsOf(rows: FloatArray): List<Detection> =
-    (rows.indices step ROW)
+    (rows.indices step Detection.COLUMNS)
         .filter { rows[it + 4] >= 0 }
         .map { i ->
             Detection(
@@ -84,8 +89,8 @@ class Suppression(private val settings: DetectionSettings, private val classes: 
     }
 
     private fun overlaps(boxes: FloatArray, a: Int, b: Int): Boolean {
-        val i = a * SIDES
-        val j = b * SIDES
+        val i = a * Detection.SIDES
+        val j = b * Detection.SIDES
         val width = max(min(boxes[i + 2], boxes[j + 2]) - max(boxes[i], boxes[j]), 0f)
         val height = max(min(boxes[i + 3], boxes[j + 3]) - max(boxes[i + 1], boxes[j + 1]), 0f)
         val inner = width * height
@@ -97,7 +102,7 @@ class Suppression(private val settings: DetectionSettings, private val classes: 
         max(boxes[i + 2] - boxes[i], 0f) * max(boxes[i + 3] - boxes[i + 1], 0f)
 
     private fun detection(boxes: FloatArray, scores: FloatArray, pair: Int): Detection {
-        val i = pair / classes * SIDES
+        val i = pair / classes * Detection.SIDES
         return Detection(
             boxes[i],
             boxes[i + 1],
@@ -108,6 +113,3 @@ class Suppression(private val settings: DetectionSettings, private val classes: 
         )
     }
 }
-
-private const val ROW = 6 // x1, y1, x2, y2, score, class
-private const val SIDES = 4

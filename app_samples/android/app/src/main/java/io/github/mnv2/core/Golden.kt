@@ -10,13 +10,23 @@ class Golden(val images: List<GoldenImage>, private val outputs: Map<String, Lis
         outputs[output] ?: throw ModelException("golden/expected.json has no $output")
 
     companion object {
-        /** Raises ModelException for golden vectors that are missing or damaged. */
-        fun read(files: ModelFiles, reference: String): Golden =
-            try {
-                parse(JSONObject(String(files.read("golden/expected.json"), Charsets.UTF_8)), reference)
+        private const val EXPECTED = "expected.json"
+
+        /** Raises ModelException for golden vectors that are missing, damaged or were changed. */
+        fun read(model: VerifiedModel): Golden {
+            val expected = model.files.read("golden/$EXPECTED")
+            val reference = model.manifest.artifact.selfTest.reference
+            val golden = try {
+                parse(JSONObject(String(expected, Charsets.UTF_8)), reference)
             } catch (error: JSONException) {
-                throw ModelException("golden/expected.json is damaged (${error.message})", error)
+                throw ModelException("golden/$EXPECTED is damaged (${error.message})", error)
             }
+            val images = golden.images.associate { it.file to model.files.read("golden/${it.file}") }
+            if (sha256(images + (EXPECTED to expected)) != model.manifest.goldenSha256) {
+                throw ModelException.changed("golden")
+            }
+            return golden
+        }
 
         private fun parse(json: JSONObject, reference: String): Golden {
             val images = json.getJSONArray("inputs").objects().map {

@@ -15,12 +15,14 @@ class Manifest(
     val detection: DetectionSettings?,
     val givesProbabilities: Boolean, // softmax is part of the artifact
     val artifact: Artifact,
+    val goldenSha256: String, // of the folder golden/
 ) {
     /** The label of an output; index 0 of detectors and segmenters is the background. */
     fun label(index: Int): String = if (labels.isEmpty()) "class $index" else labels[index]
 
     companion object {
         private const val SCHEMA_VERSION = 1
+        private const val LARGEST_SIDE = 1 shl 14 // px
         private val KNOWN_OUTPUTS = mapOf(
             Task.CLASSIFICATION to listOf(setOf("logits")),
             Task.DETECTION to listOf(setOf("scores", "boxes"), setOf("detections")),
@@ -59,7 +61,8 @@ class Manifest(
                 detection = spec.optJSONObject("detection")?.let(::detection),
                 givesProbabilities = options.getBoolean("softmax"),
                 artifact = artifact,
-            )
+                goldenSha256 = json.getString("golden_sha256"),
+            ).also(::refuseInconsistent)
         }
 
         private fun refuseUnknown(task: Task, options: JSONObject, artifact: Artifact) {
@@ -77,6 +80,34 @@ class Manifest(
                     "This app does not understand a model for ${task.name.lowercase()} that " +
                         "gives ${outputs.joinToString()}: build it with the default --outputs",
                 )
+            }
+        }
+
+        /** What would end in an index that does not exist. */
+        private fun refuseInconsistent(manifest: Manifest) {
+            val contract = manifest.preprocess
+            val what = when {
+                manifest.classes < 1 -> "no classes"
+                manifest.labels.size !in listOf(0, manifest.classes) ->
+                    "${manifest.labels.size} labels for ${manifest.classes} classes"
+                contract.cropSize < 1 || contract.resizeSize !in contract.cropSize..LARGEST_SIDE ->
+                    "a crop of ${contract.cropSize} from ${contract.resizeSize} pixels"
+                else -> manifest.artifact.selfTest.outputs
+                    .find { !fits(it, manifest) }
+                    ?.let { "${it.name} of shape ${it.shape.joinToString(" x ")}" }
+            } ?: return
+            throw ModelException("model/manifest.json states $what, which cannot be")
+        }
+
+        private fun fits(output: OutputTest, manifest: Manifest): Boolean {
+            val shape = output.shape
+            return when (output.name) {
+                "detections" -> shape.size == 2 && shape[1] == Detection.COLUMNS
+                "boxes" -> shape.size == 2 && shape[1] == Detection.SIDES
+                "scores" -> shape.size == 2 && shape[1] == manifest.classes
+                "labels" -> shape.size == 2
+                else -> shape.size == (if (manifest.task == Task.SEGMENTATION) 3 else 1) &&
+                    shape[0] == manifest.classes
             }
         }
 
@@ -128,10 +159,17 @@ class Manifest(
                 ),
                 cropSize = json.getInt("crop_size"),
                 bgr = order == "bgr",
-                scale = normalize.getJSONArray("scale").floats(),
-                bias = normalize.getJSONArray("bias").floats(),
+                scale = perChannel(normalize, "scale"),
+                bias = perChannel(normalize, "bias"),
             )
         }
+
+        private fun perChannel(normalize: JSONObject, key: String): FloatArray =
+            normalize.getJSONArray(key).floats().also {
+                if (it.size != RgbImage.CHANNELS) {
+                    throw ModelException("model/manifest.json has a $key of ${it.size} channels")
+                }
+            }
 
         private fun <T> known(json: JSONObject, key: String, values: Map<String, T>): T {
             val given = json.getString(key)

@@ -32,7 +32,10 @@ class Predictor(private val manifest: Manifest, private val runner: ModelRunner)
     }
 
     private fun detections(outputs: Map<String, Output>): List<Detection> {
-        if ("detections" in outputs) return detectionsOf(floats(outputs, "detections").values)
+        if ("detections" in outputs) {
+            return detectionsOf(floats(outputs, "detections").values)
+                .onEach { if (it.index !in 1 until manifest.classes) throw unknownClass() }
+        }
         val settings = manifest.detection
             ?: throw ModelException("model/manifest.json has no settings for detection")
         return Suppression(settings, manifest.classes)
@@ -41,7 +44,10 @@ class Predictor(private val manifest: Manifest, private val runner: ModelRunner)
 
     private fun labels(outputs: Map<String, Output>): LabelMap {
         val labels = outputs["labels"]
-        if (labels is ByteOutput) return LabelMap(labels.shape[1], labels.shape[0], labels.values)
+        if (labels is ByteOutput) {
+            if (labels.values.any { it.toInt() and 0xFF >= manifest.classes }) throw unknownClass()
+            return LabelMap(labels.shape[1], labels.shape[0], labels.values)
+        }
         val logits = floats(outputs, "logits")
         val (classes, height, width) = logits.shape
         return argmax(logits.values, classes, height, width)
@@ -50,6 +56,8 @@ class Predictor(private val manifest: Manifest, private val runner: ModelRunner)
     private fun floats(outputs: Map<String, Output>, name: String): FloatOutput =
         outputs[name] as? FloatOutput
             ?: throw ModelException("model/manifest.json states no float32 output $name")
+
+    private fun unknownClass() = ModelException("The model gave a class that it does not have")
 
     private companion object {
         const val TOP = 5

@@ -42,7 +42,7 @@ class SelfTest(
 ) {
     fun run(onProgress: (done: Int, total: Int) -> Unit = { _, _ -> }): SelfTestReport {
         val settings = model.manifest.artifact.selfTest
-        val golden = Golden.read(model.files, settings.reference)
+        val golden = Golden.read(model)
         val judges = settings.outputs.map { judge(it) }
         golden.images.forEachIndexed { index, image ->
             onProgress(index, golden.images.size)
@@ -150,7 +150,9 @@ private class DetectionJudge(private val needed: Double) : Judge {
     private var first: Difference? = null
 
     override fun see(image: String, expected: Expectation, actual: Output) {
-        if (expected.stride != 1) throw ModelException("golden/expected.json samples detections")
+        if (expected.stride != 1 || expected.samples.size != actual.size) {
+            throw ModelException("golden/expected.json has not all rows of detections")
+        }
         val wanted = detectionsOf(FloatArray(actual.size) { expected.samples[it].toFloat() })
         val found = detectionsOf(FloatArray(actual.size) { actual[it].toFloat() })
         val matches = matches(wanted, found)

@@ -16,7 +16,7 @@ class VerifiedModel private constructor(
          */
         fun open(files: ModelFiles, manifestSha256: String, folder: File): VerifiedModel {
             val bytes = files.read("manifest.json")
-            if (sha256(bytes) != manifestSha256) throw changed("manifest.json")
+            if (sha256(bytes) != manifestSha256) throw ModelException.changed("manifest.json")
             val manifest = Manifest.parse(String(bytes, Charsets.UTF_8))
             return VerifiedModel(manifest, files, unpack(files, manifest.artifact, folder))
         }
@@ -43,13 +43,9 @@ class VerifiedModel private constructor(
             }
             if (digest != artifact.sha256) {
                 partial.delete()
-                throw changed(artifact.path)
+                throw ModelException.changed(artifact.path)
             }
             if (!partial.renameTo(target)) throw IOException("no room for $target")
         }
-
-        private fun changed(path: String) = ModelException(
-            "model/$path was changed after `mnv2-export sample`; run it with --update",
-        )
     }
 }
