@@ -30,7 +30,7 @@ NOT_COPIED = shutil.ignore_patterns(
     "check.sh", "checks", "apt-packages.txt", "node_modules", "vendor", "build", ".build",
     ".gradle", ".idea", "local.properties", "__pycache__", ".DS_Store",
 )  # fmt: skip
-IN_NETWORK = (Outputs.RAW, Outputs.LOWRES_LOGITS)  # results that an app would have to finish
+UNFINISHED = (Outputs.RAW, Outputs.LOWRES_LOGITS)  # an app would have to do the rest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,21 +77,8 @@ def _made(request: SampleRequest) -> MadeSample:
     _check_runs(manifest, record, info)
     _check_bytes(request.build, manifest, record)
     _check_apart(request, info)
-    if request.update:
-        _check_is_sample(request.out, info)
-        with tempfile.TemporaryDirectory(prefix=".update.", dir=request.out) as folder:
-            fresh, aside = Path(folder) / "new", Path(folder) / "old"
-            fresh.mkdir()
-            aside.mkdir()
-            _place_model(request, info, manifest, record, fresh)
-            written = _count(fresh)
-            places = (info.model, info.constants)
-            exchange([(fresh / place, request.out / place) for place in places], aside)
-    else:
-        with replace_directory(request.out, _why_occupied) as fresh:
-            shutil.copytree(_sources(info.kind), fresh, ignore=NOT_COPIED, dirs_exist_ok=True)
-            _place_model(request, info, manifest, record, fresh)
-            written = _count(fresh)
+    model = _Model(build=request.build, manifest=manifest, record=record, info=info)
+    written = _exchanged(request.out, model) if request.update else _copied(request.out, model)
     return MadeSample(
         kind=info.kind,
         out=str(request.out),
@@ -100,6 +87,38 @@ def _made(request: SampleRequest) -> MadeSample:
         files=written,
         next_step=info.next_step,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Model:
+    """What goes into an app."""
+
+    build: Path
+    manifest: Manifest
+    record: ArtifactRecord
+    info: SampleInfo
+
+
+def _copied(out: Path, model: _Model) -> int:
+    """A new app; the number of its files."""
+    with replace_directory(out, _why_occupied) as fresh:
+        shutil.copytree(_sources(model.info.kind), fresh, ignore=NOT_COPIED, dirs_exist_ok=True)
+        _place(model, fresh)
+        return _count(fresh)
+
+
+def _exchanged(out: Path, model: _Model) -> int:
+    """Another model in an app that exists; the number of its files."""
+    _check_is_sample(out, model.info)
+    with tempfile.TemporaryDirectory(prefix=".update.", dir=out) as folder:
+        fresh, aside = Path(folder) / "new", Path(folder) / "old"
+        fresh.mkdir()
+        aside.mkdir()
+        _place(model, fresh)
+        written = _count(fresh)
+        places = (model.info.model, model.info.constants)
+        exchange([(fresh / place, out / place) for place in places], aside)
+        return written
 
 
 def _count(folder: Path) -> int:
@@ -132,7 +151,7 @@ def _check_runs(manifest: Manifest, record: ArtifactRecord, info: SampleInfo) ->
         raise UnsupportedError(
             f"{record.path} drifted: {record.parity.reason}", "do not ship it; build again"
         )
-    if options["outputs"] in IN_NETWORK:
+    if options["outputs"] in UNFINISHED:
         wanted = " or ".join(_finished(manifest))
         raise UnsupportedError(
             f"the build gives {options['outputs']}, which an app would have to finish",
@@ -204,20 +223,16 @@ def _sources(kind: SampleKind) -> Path:
     return found
 
 
-def _place_model(
-    request: SampleRequest,
-    info: SampleInfo,
-    manifest: Manifest,
-    record: ArtifactRecord,
-    app: Path,
-) -> None:
+def _place(model: _Model, app: Path) -> None:
+    """Write the model's folder and the constants into an app that has neither."""
+    manifest, record, info = model.manifest, model.record, model.info
     asked = dataclasses.replace(record, self_test=_self_test(record, info))
     ours = dataclasses.replace(manifest, artifacts=(asked,), graphs=(), pairs=(), failures=())
     folder, code = app / info.model, app / info.constants
     folder.mkdir(parents=True)
     code.parent.mkdir(parents=True, exist_ok=True)
-    _copy(request.build / record.path, folder / record.path)
-    _copy(request.build / FOLDER, folder / FOLDER)
+    _copy(model.build / record.path, folder / record.path)
+    _copy(model.build / FOLDER, folder / FOLDER)
     write_manifest(ours, folder)
     (folder / LABELS).write_text(_lines(_labels(manifest)), encoding="utf-8")
     text = source(info.kind, constants(manifest, record, sha256(folder / FILE_NAME)))
