@@ -205,8 +205,9 @@ void print_latency(const Latency& latency, const Model& model, bool json) {
                    {"peak_rss_bytes", latency.peak_rss_bytes}});
     return print_json(object);
   }
-  std::printf("%s, %zu threads, %zu inferences after %zu to warm up\n",
-              model.manifest.artifact.path.c_str(), latency.threads, latency.iterations,
+  std::printf("%s, %zu %s, %zu inferences after %zu to warm up\n",
+              model.manifest.artifact.path.c_str(), latency.threads,
+              latency.threads == 1 ? "thread" : "threads", latency.iterations,
               latency.warmup);
   std::printf("  load %.2f ms, first inference %.2f ms\n", latency.load_ms, latency.first_ms);
   std::printf("  min %.2f, p50 %.2f, p90 %.2f, p99 %.2f, mean %.2f ms\n", latency.min_ms,
