@@ -27,6 +27,7 @@ from exporter.vectors import (
 from exporter.verdicts import EXACT, FP32
 
 FP, INT = Precision.FP32, Precision.INT8
+KEYS = {"fp32", "int8-xnnpack", "int8-ort", "int8-ort-wasm"}
 SIDES = {Task.DETECTION: 64, Task.SEGMENTATION: 65}
 
 
@@ -60,7 +61,7 @@ def test_large_results_are_kept_as_digests_and_samples(
     assert (tmp_path / "expected.json").stat().st_size < 300_000
     read, stored = read_vectors(tmp_path)
     np.testing.assert_array_equal(read.pixels, vectors.pixels)
-    assert stored.keys() == expected.keys() == {"fp32", "int8-xnnpack", "int8-ort"}
+    assert stored.keys() == expected.keys() == KEYS
     for key, results in expected.items():
         assert agrees(stored[key], results, FP32 if key == "fp32" else EXACT)
         for name in results:
