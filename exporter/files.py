@@ -48,10 +48,11 @@ def replace_directory(path: Path, why_not: Callable[[Path], str]) -> Iterator[Pa
     except OSError as error:
         raise ArtifactError(f"{path}: cannot be created ({error.strerror})") from None
     try:
-        fresh = folder / "new"
+        fresh, aside = folder / "new", folder / "old"
         fresh.mkdir()
+        aside.mkdir()
         yield fresh
-        _swap(fresh, path, folder / "old")
+        exchange([(fresh, path)], aside)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -92,17 +93,6 @@ def _check_replaceable(path: Path, why_not: Callable[[Path], str]) -> None:
         )
     if path.is_dir() and any(path.iterdir()) and (reason := why_not(path)):
         raise ArtifactError(f"{path}: not empty, {reason}", "choose another --out, or empty it")
-
-
-def _swap(fresh: Path, path: Path, old: Path) -> None:
-    if path.exists():
-        path.rename(old)
-    try:
-        fresh.rename(path)
-    except OSError:
-        if old.exists():
-            old.rename(path)
-        raise
 
 
 def exchange(moves: Sequence[tuple[Path, Path]], aside: Path) -> None:

@@ -11,7 +11,8 @@ from readme_matrix import exit_code_table, target_table
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+SAMPLES = sorted((ROOT / "app_samples").glob("*/README.md"))
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "app_samples/README.md"]
 
 
 def blocks(language: str) -> list[str]:
@@ -57,11 +58,19 @@ def test_every_command_and_option_that_is_shown_exists() -> None:
             assert option in text, (command, option)
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: p.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: f"{p.parent.name}/{p.name}")
 def test_links_lead_somewhere(document: Path) -> None:
     for link in re.findall(r"\]\(([^)#]+)", document.read_text()):
         if not link.startswith("http"):
             assert (document.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("document", SAMPLES, ids=lambda p: p.parent.name)
+def test_a_samples_page_is_whole_in_an_app(document: Path) -> None:
+    """`mnv2-export sample` copies it away from its neighbors."""
+    for link in re.findall(r"\]\(([^)#]+)", document.read_text()):
+        assert link.startswith("https://") or (document.parent / link).exists(), link
+        assert not link.startswith(".."), link
 
 
 def test_manifest_document_names_every_field(demo_build) -> None:

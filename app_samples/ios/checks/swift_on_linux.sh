@@ -40,7 +40,7 @@ inside() {
 }
 
 bash "$here/make_apps.sh" "$work"
-home=$system/root/mnv2
+home=$system/mnv2
 mkdir -p "$home"
 find "$home" -mindepth 1 -maxdepth 1 ! -name build -exec rm -rf {} +
 cp -r "$sample/MNV2Core" "$home/core"
@@ -57,13 +57,13 @@ tested() { # NAME COMMAND
 }
 
 inside 'swift --version 2>&1 | head -n 1'
-options='--package-path /root/mnv2/core --scratch-path /root/mnv2/build'
+options='--package-path /mnv2/core --scratch-path /mnv2/build'
 options+=' -Xswiftc -warnings-as-errors'
 tested "swift build -c release" "swift build -c release $options"
-tested "swift test" "MNV2_FIXTURES=/root/mnv2/fixtures swift test $options"
+tested "swift test" "MNV2_FIXTURES=/mnv2/fixtures swift test $options"
 grep -q 'skipped' "$log" && { grep 'skipped' "$log"; echo "tests were skipped"; exit 1; }
 tested "type check of App/Sources" '
-  cd /root/mnv2
+  cd /mnv2
   mkdir modules
   module() {
     swiftc -emit-module -parse-as-library -I modules -module-name "$1" \
@@ -77,6 +77,6 @@ tested "type check of App/Sources" '
     -module-name MNV2App $(find app -name "*.swift") ModelContract.swift stand_ins/Thermal.swift
   echo "Swift 6 mode, no errors, no warnings, against stand-ins"'
 tested "format of every source" '
-  cd /root/mnv2
+  cd /mnv2
   swift format lint --strict --configuration swift-format.json --recursive core app
   echo "no warnings of swift-format"'

@@ -8,7 +8,7 @@ import { interpret } from './results.js';
 import { selfTest } from './selftest.js';
 import { Session } from './session.js';
 
-const SHOWN = 1280; // pixels of the long side that a page needs: a phone's photo takes 200 MB
+const SHOWN = 1280; // pixels of the long side that a page needs; a photo takes four bytes for each pixel
 
 let model = null;
 let session = null;
