@@ -9,7 +9,7 @@ class ExportError(Exception):
     """A failure that the user can act on: one line of what is wrong, one line of what to do."""
 
     exit_code = 1
-    meaning = "unexpected: a bug, please report it"
+    meaning = "unexpected: a bug, please report it; of `compare`: over its budget"
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -80,6 +80,17 @@ class TrainingError(ExportError):
     meaning = "training stopped; the last good checkpoint is kept"
 
 
+class DeviceError(ExportError):
+    """A device cannot be used: it is not there, refuses, or went away in the middle."""
+
+    exit_code = 12
+    meaning = "a device cannot be used"
+
+
+class BudgetError(ExportError):
+    """A comparison is over its budget: exit code 1, as of a test that fails."""
+
+
 ALL_ERRORS: tuple[type[ExportError], ...] = (
     ExportError,
     CheckpointError,
@@ -91,4 +102,5 @@ ALL_ERRORS: tuple[type[ExportError], ...] = (
     ArtifactError,
     GraphError,
     TrainingError,
+    DeviceError,
 )

@@ -23,6 +23,7 @@ from exporter.events import (
 )
 from exporter.files import replace_directory, sha256
 from exporter.graph_file import save_graph
+from exporter.latency.records import FOLDER as PROFILES
 from exporter.manifest import (
     FILE_NAME,
     Failure,
@@ -121,7 +122,7 @@ def why_no_build(folder: Path) -> str:
         manifest = read_manifest(folder)
     except ArtifactError as error:
         return f"and not an earlier build: {error.message}"
-    written = {FILE_NAME, FOLDER, *(a.path for a in manifest.artifacts)}
+    written = {FILE_NAME, FOLDER, PROFILES, *(a.path for a in manifest.artifacts)}
     written |= {g.path for g in manifest.graphs}
     foreign = sorted(p.name for p in folder.iterdir() if p.name not in written)
     if not foreign:

@@ -1,0 +1,1 @@
+"""Where artifacts are timed: this machine (host), a phone over adb, Apple's devices on a Mac."""
