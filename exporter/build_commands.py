@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -37,6 +37,27 @@ from exporter.session import drift, failures, session
 from exporter.spec import Precision
 from exporter.target import DeploymentTarget, ExportOptions, IosFormat, IoType, Lowering
 
+if TYPE_CHECKING:
+    from exporter.quantize.settings import QatSettings
+
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs",
+        "-j",
+        min=1,
+        help="Processes that make artifacts; default: 1 (this one), 2 from four cores on.",
+        show_default=False,
+    ),
+]
+UseCache = Annotated[
+    bool,
+    typer.Option(
+        "--cache",
+        help="Take what is unchanged from the cache, with the proof of when it was made.",
+    ),
+]
+
 
 def build(
     checkpoint: CheckpointPath = None,
@@ -57,12 +78,16 @@ def build(
     ios_format: Format = IosFormat.MLPACKAGE,
     deployment_target: Deployment = DeploymentTarget.IOS17,
     batch: Batch = "1",
+    workers: Jobs = None,
+    cache: UseCache = False,
     as_json: Json = False,
     silent: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Build artifacts for every target and prove that each is the same model."""
     with session(as_json=as_json, verbose=verbose, silent=silent) as current:
+        from exporter.cache.builds import NOTE_START
+        from exporter.cache.store import Store
         from exporter.checkpoints import Overrides
         from exporter.options import (
             check_ownership,
@@ -73,8 +98,8 @@ def build(
         )
         from exporter.pipeline import BuildRequest
         from exporter.pipeline import build as run_build
-        from exporter.quantize.settings import QatSettings
-        from exporter.reference import Request
+        from exporter.request import Request
+        from exporter.workers import default_workers
 
         options = ExportOptions(
             lowering=lowering,
@@ -98,16 +123,20 @@ def build(
                 demo=choose_demo(demo, checkpoint),
                 outputs=outputs,
                 nms=nms,
-                qat=QatSettings() if qat else None,
+                qat=_training() if qat else None,
             ),
             jobs=chosen,
             options=options,
             out=out,
             command=_command_line(),
+            workers=workers or default_workers(),
+            cache=Store() if cache else None,
         )
-        current.watch(run_build(request), drift, failures)
+        manifest = current.watch(run_build(request), drift, failures)
         if not (as_json or silent):
-            typer.echo(f"Wrote {out}. Prove it again: mnv2-export verify {out}")
+            kept = sum(NOTE_START in " ".join(a.notes) for a in manifest.artifacts)
+            told = f" ({kept} of {len(manifest.artifacts)} artifacts from the cache)" * (kept > 0)
+            typer.echo(f"Wrote {out}{told}. Prove it again: mnv2-export verify {out}")
 
 
 def verify(
@@ -144,6 +173,12 @@ def inspect(
             current.print_json({"inspection": found, "costs": counted})
         else:
             print_inspection(results(), found, counted)
+
+
+def _training() -> QatSettings:
+    from exporter.quantize.settings import QatSettings
+
+    return QatSettings()
 
 
 def _command_line() -> str:

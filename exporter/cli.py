@@ -12,10 +12,15 @@ from typing import Annotated
 import typer
 
 from exporter.build_commands import build, inspect, verify
+from exporter.cache_commands import cache
+from exporter.compare_commands import compare
 from exporter.errors import ALL_ERRORS
 from exporter.listing_commands import describe, targets
+from exporter.profile_commands import host_worker, profile
+from exporter.report_commands import report
 from exporter.run_commands import coreml_run, evaluate, predict
 from exporter.sample_commands import sample
+from exporter.sweep_commands import sweep
 from exporter.training_commands import EPILOG, qat, train
 
 MEANINGS = {0: "done", 2: "usage", **{error.exit_code: error.meaning for error in ALL_ERRORS}}
@@ -65,8 +70,14 @@ app.command()(inspect)
 app.command()(predict)
 app.command()(evaluate)
 app.command()(coreml_run)
+app.command()(profile)
+app.command()(compare)
+app.command()(report)
 app.command()(sample)
 app.command(epilog=EPILOG)(train)
 app.command(epilog=EPILOG)(qat)
+app.command()(sweep)
+app.command()(cache)
 app.command()(targets)
 app.command()(describe)
+app.command(hidden=True)(host_worker)

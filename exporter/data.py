@@ -60,6 +60,14 @@ def find_images(paths: Iterable[Path]) -> list[Path]:
     return sorted(set(found))
 
 
+def chosen_images(paths: Iterable[Path], count: int) -> list[Path]:
+    """The files that `load_image_set` reads: of many, twice as many as asked for, evenly chosen."""
+    files, limit = find_images(paths), 2 * count
+    if len(files) <= limit:
+        return files
+    return [files[i * len(files) // limit] for i in range(limit)]
+
+
 def _is_photo(path: Path) -> bool:
     """Not a hidden file, and not one of the golden images that a build has left there."""
     ours = path.parent.name == "golden" and (path.parent / "expected.json").exists()
@@ -75,8 +83,7 @@ def load_image_set(
     is held out. Either part is filled up with random crops (fixed seed), so
     that two photos are enough to start with. Raises DataError when too many files are unreadable.
     """
-    files = find_images(paths)
-    photos, notes = _read_all(files, contract, 2 * count)
+    photos, notes = _read_all(chosen_images(paths, count), contract)
     if len(photos) >= MIN_PHOTOS_TO_SPLIT:
         held = photos[HOLDOUT_EVERY - 1 :: HOLDOUT_EVERY]
         used = [p for i, p in enumerate(photos) if i % HOLDOUT_EVERY != HOLDOUT_EVERY - 1]
@@ -110,12 +117,8 @@ def _keep(image: Image.Image, contract: Preprocess) -> _Photo:
     return _Photo(pixels=to_pixels(image, contract), reduced=reduced)
 
 
-def _read_all(
-    files: list[Path], contract: Preprocess, limit: int
-) -> tuple[list[_Photo], tuple[str, ...]]:
-    """Decode up to `limit` files, evenly chosen; name the unreadable ones."""
-    if len(files) > limit:
-        files = [files[i * len(files) // limit] for i in range(limit)]
+def _read_all(files: list[Path], contract: Preprocess) -> tuple[list[_Photo], tuple[str, ...]]:
+    """Decode the files; name the unreadable ones."""
     photos, bad = [], []
     for file in files:
         try:

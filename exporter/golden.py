@@ -1,10 +1,12 @@
 """The golden: an integer-exact reference of a QuantizedGraph, and the float one of a float graph.
 
 `Rules.XNNPACK` is what ExecuTorch and LiteRT compute, `Rules.ORT` what ONNX Runtime computes; they
-differ in the rounding of the residual add, of the pool and of the bilinear resize (`resize.py`).
-`Rules.ORT_WASM` is ONNX Runtime in WebAssembly, which differs from it in the add. Integers are
-carried in float64, where every product and sum here is exact (|acc| < 2^31 is validated, float64
-holds 2^53); the rounding steps are float32, as in the kernels.
+differ in the rounding of the residual add (`adds.py`), of the pool and of the bilinear resize
+(`resize.py`).
+`Rules.ORT_WASM` is ONNX Runtime in WebAssembly, which differs from it in the add. Accumulators are
+carried in float32 where none can reach 2^24, below which it holds every integer, and else in
+float64, which holds 2^53 (|acc| < 2^31 is validated): every product and sum is exact. The rounding
+steps are float32, as in the kernels.
 
 Sources: XNNPACK `src/operators/{convolution,fully-connected,binary-elementwise}*.c` and
 `src/microparams-init.c`; ONNX Runtime `core/mlas/lib/{quantize,qladd,qlgavgpool}.cpp`.
@@ -13,12 +15,17 @@ Sources: XNNPACK `src/operators/{convolution,fully-connected,binary-elementwise}
 from __future__ import annotations
 
 import math
+import platform
 from collections.abc import Callable
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from exporter.adds import ADDS, saturate
+from exporter.adds import add_ort as add_ort
+from exporter.adds import add_ort_wasm as add_ort_wasm
+from exporter.adds import add_xnnpack as add_xnnpack
 from exporter.float_rules import real_step, rearranged
 from exporter.graph import (
     QMAX,
@@ -47,13 +54,17 @@ from exporter.graph import (
 from exporter.resize import resize_ort, resize_xnnpack
 from exporter.results import joined
 from exporter.spec import Rules
+from exporter.threads import side_by_side
 
 f32 = np.float32
-Real = np.ndarray | np.float32
 Trace = Callable[[str, np.ndarray], None]
-UNSIGNED = 128  # ONNX Runtime's uint8 codes are the int8 codes plus this
 AT_ONCE = 32 * 224 * 224  # pixels of one walk
-ADD_SHIFT = 20  # XNNPACK scales the larger operand's multiplier to [2^20, 2^21)
+INTEGERS_AT_ONCE = 2 * 224 * 224  # fewer stay in the cache; integers are the same in any batch
+EXACT_BELOW = 2**24  # integers that float32 holds, whatever the order of a sum
+# Where torch's float32 convolutions are oneDNN's for x86: sums of products, in some order. Other
+# libraries may transform a convolution, even one of 1x1, into another one (Winograd, Fourier), and
+# round.
+ON_X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 
 def run(
@@ -77,14 +88,13 @@ def run_outputs(
 ) -> dict[str, np.ndarray]:
     """Every result by name, of a graph with any number of them.
 
-    Large images go a few at a time: the maps of all of them together would not fit.
+    Images go a few at a time: the maps of all of them together would not fit.
     """
     total = max(1, len(images))
-    count = total if trace is not None else max(1, AT_ONCE // math.prod(images.shape[2:]))
-    return joined(
-        _walk(graph, images[start : start + count], rules, trace)
-        for start in range(0, total, count)
-    )
+    at_once = min(AT_ONCE, INTEGERS_AT_ONCE) if graph.quantized else AT_ONCE
+    count = total if trace is not None else max(1, at_once // math.prod(images.shape[2:]))
+    parts = [images[start : start + count] for start in range(0, total, count)]
+    return joined(side_by_side(lambda part: _walk(graph, part, rules, trace), parts))
 
 
 def _walk(
@@ -158,7 +168,7 @@ def quantize(x: np.ndarray, q: QParams, rules: Rules = Rules.XNNPACK) -> np.ndar
     """Float32 -> int8. XNNPACK multiplies by the reciprocal, ONNX Runtime divides."""
     scale = f32(q.scale)
     steps = x * (f32(1.0) / scale) if rules is Rules.XNNPACK else x / scale
-    return _saturate(np.rint(steps).astype(np.float64) + q.zero_point)
+    return saturate(np.rint(steps) + f32(q.zero_point))
 
 
 def dequantize(x: np.ndarray, q: QParams) -> np.ndarray:
@@ -172,59 +182,33 @@ def weighted(op: WeightedOp, x: np.ndarray, source: QParams, target: QParams) ->
     The result is `rne(float32(acc) * float32(s_x * s_w / s_y)) + zp`, clamped to the quantized
     bounds; acc is the int32 accumulator, bias included, and zero padding is the zero point.
     """
-    centered = torch.from_numpy(x.astype(np.float64) - source.zero_point)
-    acc = _accumulate(op, centered, torch.from_numpy(op.weight.values.astype(np.float64)))
-    acc = np.asarray(acc.astype(np.int32) + op.bias.reshape(_channels(acc)))
+    reach = max(QMAX - source.zero_point, source.zero_point - QMIN)
+    real = f32 if float32_is_exact(op, reach) else np.float64
+    centered = torch.from_numpy(x.astype(real)).sub_(source.zero_point)
+    acc = _accumulate(op, centered, torch.from_numpy(op.weight.values.astype(real)))
+    acc += op.bias.astype(real).reshape(_channels(acc))
     multiplier = (accumulator_step(op, source) / f32(target.scale)).astype(f32)
-    y = np.rint(acc.astype(f32) * multiplier.reshape(_channels(acc))).astype(np.float64)
+    y = acc.astype(f32, copy=False)
+    y *= multiplier.reshape(_channels(acc))
+    np.rint(y, out=y)
+    y += f32(target.zero_point)
     low, high = QMIN, QMAX
     if op.clamp is not None:
         low, high = target.quantize_bound(op.clamp[0]), target.quantize_bound(op.clamp[1])
-    return np.asarray(np.clip(y + target.zero_point, low, high).astype(np.int8))
+    return np.asarray(np.clip(y, low, high, out=y).astype(np.int8))
 
 
-def add_xnnpack(
-    a: np.ndarray, b: np.ndarray, qa: QParams, qb: QParams, target: QParams
-) -> np.ndarray:
-    """Integer multipliers of 21 bits, then an arithmetic shift that rounds half up."""
-    ratios = [np.float64(f32(f32(q.scale) / f32(target.scale))) for q in (qa, qb)]
-    shift = ADD_SHIFT - int(np.floor(np.log2(max(ratios))))
-    ma, mb = (int(np.rint(np.ldexp(r, shift))) for r in ratios)
-    bias = (1 << (shift - 1)) - ma * qa.zero_point - mb * qb.zero_point
-    acc = a.astype(np.int64) * ma + b.astype(np.int64) * mb + bias
-    return _saturate((acc >> shift) + target.zero_point)
+def sums_products() -> bool:
+    """Whether a float32 convolution only adds products; without oneDNN, NNPACK takes its place."""
+    return ON_X86 and torch._C._has_mkldnn and bool(torch.backends.mkldnn.enabled)
 
 
-def add_ort(a: np.ndarray, b: np.ndarray, qa: QParams, qb: QParams, target: QParams) -> np.ndarray:
-    """MLAS QLinearAdd on x86: unsigned codes, fused multiply-adds in float32, one rounding to even.
-
-    The zero points are folded into one constant first (its AVX2 kernel; tests/test_onnx.py).
-    """
-    za, zb, zy = (f32(q.zero_point + UNSIGNED) for q in (qa, qb, target))
-    ra, rb = (f32(f32(q.scale) / f32(target.scale)) for q in (qa, qb))
-    constant = f32(zy - _fma(ra, za, f32(rb * zb)))
-    ua, ub = a.astype(f32) + f32(UNSIGNED), b.astype(f32) + f32(UNSIGNED)
-    codes = np.rint(_fma(ua, ra, _fma(ub, rb, constant)))
-    return _saturate(codes - UNSIGNED)
-
-
-def add_ort_wasm(
-    a: np.ndarray, b: np.ndarray, qa: QParams, qb: QParams, target: QParams
-) -> np.ndarray:
-    """MLAS's plain kernel of the same: every product, sum and quotient is rounded to float32."""
-    reals = [
-        f32(q.scale) * (codes.astype(f32) - f32(q.zero_point)) for codes, q in ((a, qa), (b, qb))
-    ]
-    steps = (reals[0] + reals[1]) / f32(target.scale)
-    return _saturate(np.rint(steps + f32(target.zero_point + UNSIGNED)) - UNSIGNED)
-
-
-ADDS = {Rules.XNNPACK: add_xnnpack, Rules.ORT: add_ort, Rules.ORT_WASM: add_ort_wasm}
-
-
-def _fma(x: Real, y: Real, z: Real) -> np.ndarray:
-    """`x * y + z` of float32 values rounded once: float64 holds the product exactly."""
-    return np.asarray((np.float64(x) * np.float64(y) + np.float64(z)).astype(f32))
+def float32_is_exact(op: WeightedOp, reach: int) -> bool:
+    """Whether no partial sum can reach 2^24; `reach` is the largest |code - zero point|."""
+    if isinstance(op, Conv) and not sums_products():
+        return False
+    taps = np.abs(op.weight.values.astype(np.int64)).reshape(len(op.bias), -1).sum(1)
+    return int((taps * reach + np.abs(op.bias.astype(np.int64))).max()) < EXACT_BELOW
 
 
 def pool_xnnpack(x: np.ndarray, source: QParams, target: QParams) -> np.ndarray:
@@ -233,7 +217,7 @@ def pool_xnnpack(x: np.ndarray, source: QParams, target: QParams) -> np.ndarray:
     total = x.sum((2, 3), keepdims=True, dtype=np.int64).astype(f32)
     m = f32(f32(f32(source.scale) / f32(target.scale)) * f32(f32(1.0) / f32(count)))
     offset = f32(f32(target.zero_point) - f32(f32(count * source.zero_point) * m))
-    return _saturate(np.rint((total * m).astype(f32) + offset))
+    return saturate(np.rint((total * m).astype(f32) + offset))
 
 
 def pool_ort(x: np.ndarray, source: QParams, target: QParams) -> np.ndarray:
@@ -241,7 +225,7 @@ def pool_ort(x: np.ndarray, source: QParams, target: QParams) -> np.ndarray:
     count = x.shape[2] * x.shape[3]
     acc = x.sum((2, 3), keepdims=True, dtype=np.int64) - count * source.zero_point
     m = f32(f32(source.scale) / (f32(target.scale) * f32(count)))
-    return _saturate(np.rint(acc.astype(f32) * m).astype(np.float64) + target.zero_point)
+    return saturate(np.rint(acc.astype(f32) * m).astype(np.float64) + target.zero_point)
 
 
 def concat(
@@ -264,7 +248,7 @@ def sigmoid(x: np.ndarray, source: QParams, target: QParams) -> np.ndarray:
     """
     real = dequantize(np.arange(QMIN, QMAX + 1), source).astype(np.float64)
     steps = 1.0 / (1.0 + np.exp(-real)) / target.scale
-    return np.asarray(_saturate(np.rint(steps) + target.zero_point)[x.astype(np.int64) - QMIN])
+    return np.asarray(saturate(np.rint(steps) + target.zero_point)[x.astype(np.int64) - QMIN])
 
 
 def _accumulate(op: WeightedOp, x: torch.Tensor, weight: torch.Tensor) -> np.ndarray:
@@ -280,7 +264,3 @@ def _accumulate(op: WeightedOp, x: torch.Tensor, weight: torch.Tensor) -> np.nda
 def _channels(y: np.ndarray) -> tuple[int, ...]:
     """Shape that broadcasts a (channels,) vector over `y`."""
     return (1, -1) + (1,) * (y.ndim - 2)
-
-
-def _saturate(codes: np.ndarray) -> np.ndarray:
-    return np.asarray(np.clip(codes, QMIN, QMAX).astype(np.int8))

@@ -11,6 +11,7 @@ import dataclasses
 import importlib.metadata
 import json
 import platform
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -181,6 +182,7 @@ def _from_json(data: dict[str, Any]) -> Manifest:
     fields["spec"] = ModelSpec.from_json(data["spec"])
     fields["source"] = _record(Source, data["source"])
     fields["calibration"] = _optional(Calibration, data["calibration"])
+    _check_names(part["path"] for part in (*data["graphs"], *data["artifacts"]))
     fields["graphs"] = tuple(_record(GraphRecord, g) for g in data["graphs"])
     fields["artifacts"] = tuple(_artifact(a) for a in data["artifacts"])
     fields["failures"] = tuple(_record(Failure, f) for f in data["failures"])
@@ -189,6 +191,13 @@ def _from_json(data: dict[str, Any]) -> Manifest:
     trained = data.get("quantization")  # absent before 0.2
     fields["quantization"] = None if trained is None else quantization_from_json(trained)
     return Manifest(**fields)
+
+
+def _check_names(paths: Iterable[str]) -> None:
+    """Files of a build lie in its directory: a manifest must not lead anywhere else."""
+    for path in paths:
+        if path in ("", ".", "..") or "/" in path or "\\" in path:
+            raise ValueError(f"{path!r} is not a file name")
 
 
 def _artifact(data: dict[str, Any]) -> ArtifactRecord:

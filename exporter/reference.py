@@ -6,26 +6,15 @@ import copy
 import dataclasses
 import functools
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from exporter import embedded, golden
-from exporter.checkpoints import (
-    Checkpoint,
-    Overrides,
-    build_network,
-    load_checkpoint,
-)
-from exporter.data import (
-    CALIBRATION_COUNT,
-    TRAINING_COUNT,
-    ImageSet,
-    load_image_set,
-)
+from exporter.checkpoints import Checkpoint, build_network, load_checkpoint
+from exporter.data import ImageSet, load_image_set
 from exporter.ends import with_ends
 from exporter.errors import DataError, GraphError
 from exporter.events import Event, Note, Stage
@@ -34,13 +23,13 @@ from exporter.graph import QuantizedGraph
 from exporter.manifest import Calibration, Source
 from exporter.metrics import joint_sqnr_db
 from exporter.models import Network
-from exporter.outputs import NmsMode, Outputs, chosen_ends
+from exporter.outputs import chosen_ends
 from exporter.preprocess import normalize
 from exporter.proof import Evidence
 from exporter.quantize import health
-from exporter.quantize.settings import QatSettings
 from exporter.quantizing import check_integers, check_training, int8_graph, trained_graph
 from exporter.rating import Labeled, rated
+from exporter.request import Request, calibration_count
 from exporter.results import Results
 from exporter.spec import ModelSpec, Precision, Rules
 from exporter.tasks import Task
@@ -56,23 +45,11 @@ from exporter.vectors import (
 )
 from exporter.verdicts import TOLERANCES, Quantization, Score, Tolerance
 
+__all__ = ["Reference", "Request", "make_reference"]
+
 DEMO = "demo"
 COCO_TOOLS = "pycocotools"
 HOLDOUT_BYTES = 1 << 28  # of the float model's results for the held-out images
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What the reference is made from; without a checkpoint it is the embedded demo."""
-
-    checkpoint: Path | None = None
-    overrides: Overrides = field(default_factory=Overrides)
-    calibration: tuple[Path, ...] = ()
-    calibration_count: int | None = None  # None: as many as what is done with them needs
-    demo: Task = Task.CLASSIFICATION  # without a checkpoint
-    outputs: Outputs | None = None  # None: the task's usual ones
-    nms: NmsMode = NmsMode.NONE
-    qat: QatSettings | None = None  # int8: train block by block on the calibration images
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,8 +74,16 @@ class Reference:
         """What this network's float artifacts are asked for; measured when the first one is."""
         return tolerances(self.graphs[Precision.FP32], self.images)
 
-    def evidence(self, precision: Precision, rules: Rules) -> Evidence:
-        """What an artifact of a precision and a runtime's rules is compared with."""
+    def evidence(
+        self,
+        precision: Precision,
+        rules: Rules,
+        measured: Mapping[Precision, Tolerance] | None = None,
+    ) -> Evidence:
+        """What an artifact of a precision and a runtime's rules is compared with.
+
+        `measured` are the tolerances, where another process has them already.
+        """
         return Evidence(
             graph=self.graphs[precision.graph],
             precision=precision,
@@ -106,11 +91,14 @@ class Reference:
             images=self.images,
             expected=self.expected[reference_key(precision, rules)],
             float_expected=self.expected[Precision.FP32],
-            tolerances=TOLERANCES if precision is Precision.INT8 else self.tolerances,
+            tolerances=measured or self._tolerances_for(precision),
             holdout=self.holdout,
             float_holdout=self.float_holdout,
             labeled=self.labeled,
         )
+
+    def _tolerances_for(self, precision: Precision) -> Mapping[Precision, Tolerance]:
+        return TOLERANCES if precision is Precision.INT8 else self.tolerances
 
 
 def make_reference(request: Request, *, needs_int8: bool) -> Generator[Event, None, Reference]:
@@ -203,27 +191,20 @@ def _load_images(
     stage = Stage("images")
     yield stage.started
     if request.calibration:
-        images = load_image_set(request.calibration, spec.preprocess, _count(request))
+        images = load_image_set(request.calibration, spec.preprocess, calibration_count(request))
     elif request.checkpoint is None:
-        images = embedded.images(spec, _count(request))
+        images = embedded.images(spec, calibration_count(request))
     elif calibrates:
         raise DataError(
             "int8 needs calibration images for this checkpoint",
             "pass --calibration with a folder of typical photos, or --precision fp32",
         )
     else:
-        images = embedded.stand_ins(spec, _count(request))
+        images = embedded.stand_ins(spec, calibration_count(request))
     yield stage.finished(images.origin)
     for note in images.notes:
         yield Note(text=note)
     return images
-
-
-def _count(request: Request) -> int:
-    """Calibration images of a build."""
-    if request.calibration_count is not None:
-        return request.calibration_count
-    return CALIBRATION_COUNT if request.qat is None else TRAINING_COUNT
 
 
 def _fold(checkpoint: Checkpoint, probe: np.ndarray) -> Generator[Event, None, QuantizedGraph]:

@@ -16,6 +16,7 @@ import numpy as np
 
 Results = Mapping[str, np.ndarray]
 LABELS, BOXES, DETECTIONS = "labels", "boxes", "detections"
+INEXACT = (BOXES, DETECTIONS)  # hold powers of e: the last digit is the library's
 CLASS_AXES = {"logits": 1, "lowres_logits": 1, "class_logits": 2, "scores": 2}
 SCORE, CLASS = 4, 5  # columns of a detection
 SAME_BOX_IOU, SAME_SCORE = 0.9, 0.02  # of two detections that are counted as one

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from exporter.results import DETECTIONS, LABELS, Results
-from exporter.vectors import INEXACT
+from exporter.results import DETECTIONS, INEXACT, LABELS, Results
 from exporter.verdicts import EXACT_BOXES, Tolerance
 
 SHARED = (LABELS, DETECTIONS)  # have no ratio

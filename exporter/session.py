@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import typer
 
 from exporter.errors import ExportError, ParityError, TargetError
+from exporter.memory import keep_pages
 from exporter.quiet import quiet
 from exporter.spec import ModelSpec
 
@@ -83,6 +84,7 @@ class Session:
 @contextlib.contextmanager
 def session(*, as_json: bool, verbose: bool, silent: bool = False) -> Iterator[Session]:
     """Silence libraries, and turn an ExportError into its line and exit code."""
+    keep_pages()
     noise = contextlib.nullcontext(sys.stderr) if verbose else quiet(EXPECTED)
     printed = False
     try:

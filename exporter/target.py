@@ -167,6 +167,7 @@ class Contents:
     spec: ModelSpec | None = None  # labels and preprocessing, where the format carries them
     notes: tuple[str, ...] = ()
     findings: tuple[Finding, ...] | None = None  # None where nobody looked
+    undelegated: int | None = None  # operations outside the delegate; None without delegates
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -22,10 +22,12 @@ from exporter.errors import ArtifactError, DataError
 from exporter.files import write_atomic
 from exporter.fingerprints import Fingerprint, fingerprint, is_small
 from exporter.graph import QuantizedGraph
+from exporter.layout import reference_key as reference_key
 from exporter.parity import compare_results
 from exporter.preprocess import normalize, read_image
-from exporter.results import BOXES, DETECTIONS, Results
+from exporter.results import DETECTIONS, INEXACT, Results
 from exporter.spec import Precision, Rules
+from exporter.threads import side_by_side
 from exporter.verdicts import EXACT, Outcome, Tolerance
 
 FOLDER = "golden"
@@ -34,7 +36,6 @@ FORMAT_VERSION = 1
 REAL_IMAGES = 16
 MEMORY_BYTES = 1 << 26  # of one reference's results; a build holds one for every artifact
 FEWEST_IMAGES = 4
-INEXACT = (BOXES, DETECTIONS)  # hold powers of e: the last digit is the library's
 
 Expected = Mapping[str, Results]  # by `reference_key`
 Stored = Mapping[str, Mapping[str, np.ndarray | Fingerprint]]
@@ -76,20 +77,17 @@ def affordable(graph: QuantizedGraph, bytes_allowed: int = MEMORY_BYTES) -> int:
     return max(FEWEST_IMAGES, bytes_allowed // per_image)
 
 
-def reference_key(precision: Precision, rules: Rules) -> str:
-    """Under which `expected.json` keeps the logits that an artifact must give."""
-    return f"int8-{rules}" if precision is Precision.INT8 else str(Precision.FP32)
-
-
 def references(
     graphs: dict[Precision, QuantizedGraph], images: np.ndarray
 ) -> dict[str, dict[str, np.ndarray]]:
     """Every golden's results, by `reference_key`."""
-    found: dict[str, dict[str, np.ndarray]] = {}
-    for precision, graph in graphs.items():
-        for rules in Rules if precision is Precision.INT8 else [Rules.XNNPACK]:
-            found[reference_key(precision, rules)] = golden.run_outputs(graph, images, rules)
-    return found
+    kinds = [
+        (precision, rules)
+        for precision in graphs
+        for rules in (Rules if precision is Precision.INT8 else [Rules.XNNPACK])
+    ]
+    found = side_by_side(lambda kind: golden.run_outputs(graphs[kind[0]], images, kind[1]), kinds)
+    return {reference_key(*kind): results for kind, results in zip(kinds, found, strict=True)}
 
 
 def write_vectors(folder: Path, vectors: Vectors, expected: Expected) -> None:

@@ -25,6 +25,7 @@ from exporter.target import (
     one_result,
     require,
 )
+from exporter.timing import TimedSession
 from targets.executorch_sdk import quiet
 
 if TYPE_CHECKING:
@@ -125,6 +126,13 @@ def load(path: Path) -> Runner:
     return PteRunner(path)
 
 
+def timed_session(threads: int) -> TimedSession:
+    """A `.pte` on the clock; see `exporter.timing.Timed`."""
+    from targets.android_profile import ExecutorchSession
+
+    return ExecutorchSession(threads)
+
+
 def describe(path: Path) -> Contents:
     """What is inside a `.pte`, without running it; see `exporter.target.Backend`."""
     from targets.pte import damage_is_an_artifact_error, parse
@@ -154,6 +162,7 @@ def _contents(parsed: Parsed, path: Path) -> Contents:
         ops=dict(ops + Counter(outside)),
         delegation=_delegation(plan, outside),
         layers=layers,
+        undelegated=len(outside),
         notes=("a .pte carries no labels or preprocessing: they are in manifest.json beside it",),
     )
 

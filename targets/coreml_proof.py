@@ -10,7 +10,9 @@ macOS Core ML itself runs the package too.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -18,8 +20,8 @@ import torch
 from exporter.findings import Finding, Severity
 from exporter.results import Results
 from exporter.spec import Precision
-from exporter.target import Claim, Examination, Runner
-from exporter.threads import one_thread
+from exporter.target import Claim, Examination, Runner, one_result
+from exporter.threads import one_thread, side_by_side
 from exporter.verdicts import FP16, Gate
 from targets.coreml_figures import close, ratio_db, shared, unequal
 from targets.coreml_runner import EvaluatorRunner
@@ -65,7 +67,7 @@ def _examined(
     gates = [proof.same_program(), _same_files(shipped, again)]
     if claim.precision is Precision.INT8:
         gates += [proof.torch_qdq(), proof.integers(), proof.int8_end_to_end(proof.declared)]
-        runner = proof.runner(twin, Arithmetic.INTEGER)
+        runner = proof.integer
     else:
         gates += [proof.float_twin(), proof.float_end_to_end(proof.declared)]
         runner = proof.declared
@@ -87,6 +89,30 @@ def _examined(
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class _Once:
+    """Runs the images that all gates look at once."""
+
+    runner: EvaluatorRunner
+    images: np.ndarray
+
+    @cached_property
+    def _of_images(self) -> Results:
+        return self.runner.results(self.images)
+
+    def results(self, images: np.ndarray) -> Results:
+        """As the runner gives them."""
+        return self._of_images if images is self.images else self.runner.results(images)
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """The one result of a model that has one."""
+        return one_result(self.results(images))
+
+    def layers(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
+        """The runner's."""
+        return self.runner.layers(images)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class _Proof:
     shipped: Package
     twin: Package
@@ -98,10 +124,17 @@ class _Proof:
         program = Program(package, arithmetic, reciprocal=reciprocal)
         return EvaluatorRunner(program=program, spec=self.claim.graph.spec)
 
-    @property
-    def declared(self) -> EvaluatorRunner:
+    @cached_property
+    def declared(self) -> _Once:
         """What ships, rounding as it declares."""
-        return self.runner(self.shipped, Arithmetic.DECLARED)
+        runner = self.runner(self.shipped, Arithmetic.DECLARED)
+        return _Once(runner=runner, images=self.claim.images)
+
+    @cached_property
+    def integer(self) -> _Once:
+        """The twin, its int8 layers in the golden's integers."""
+        runner = self.runner(self.twin, Arithmetic.INTEGER)
+        return _Once(runner=runner, images=self.claim.images)
 
     # --- the program and its constants -------------------------------------------------------
 
@@ -132,12 +165,13 @@ class _Proof:
         """The twin's real arithmetic gives the very bits that torch's quantize/dequantize gives."""
         module = _TorchQdq(self.claim.graph).eval()
         twin = self.runner(self.twin, Arithmetic.EXACT, reciprocal=True)  # as torch rounds
-        wrong = []
-        for image in self.claim.images:
-            with torch.no_grad():
-                expected = module.results(torch.from_numpy(image[None]))
+
+        def difference(image: np.ndarray) -> str:
+            expected = module.results(torch.from_numpy(image[None]))
             held = {name: value.numpy() for name, value in expected.items()}
-            wrong += [text for text in [unequal(held, twin.results(image[None]))] if text]
+            return unequal(held, twin.results(image[None]))
+
+        wrong = [text for text in side_by_side(difference, self.claim.images) if text]
         count = len(self.claim.images)
         detail = f"every bit equal on {count - len(wrong)} of {count} images"
         return Gate(
@@ -148,9 +182,8 @@ class _Proof:
 
     def integers(self) -> Gate:
         """Every layer, in the golden's integers."""
-        runner = self.runner(self.twin, Arithmetic.INTEGER)
-        real = unmatched(runner.program.steps)
-        actual = runner.results(self.claim.images)
+        real = unmatched(self.integer.runner.program.steps)
+        actual = self.integer.results(self.claim.images)
         wrong = unequal(self.claim.expected, actual)
         count = len(self.claim.images)
         detail = f"{self.steps(actual)}, {wrong}" if wrong else f"0 LSB on {count} images"

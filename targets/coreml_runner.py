@@ -14,6 +14,7 @@ from exporter.errors import DataError
 from exporter.results import CLASS, DETECTIONS, SCORE, joined
 from exporter.spec import ChannelOrder, ModelSpec, Preprocess
 from exporter.target import one_result
+from exporter.threads import side_by_side
 from targets.coreml_sdk import (
     CONFIDENCE,
     COORDINATES,
@@ -43,7 +44,7 @@ class EvaluatorRunner:
 
     def results(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
         """Float32 (n, 3, r, r), normalized -> every output by the graph's name of it."""
-        return joined(self._results(image) for image in images)
+        return joined(side_by_side(self._results, images))
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """The one result of a model that has one."""

@@ -1,7 +1,7 @@
 """Importing coremltools without its noise and without the packages that it only tries out.
 
-coremltools imports scikit-learn, torchao and ExecuTorch when it finds them, each under its own
-`try`, for converters that are not used here. They cost most of its import time and of its
+coremltools imports scikit-learn, SciPy, torchao and ExecuTorch when it finds them, each under its
+own `try`, for converters that are not used here. They cost most of its import time and of its
 warnings, so while it is imported they look as if they were not installed.
 """
 
@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from exporter.errors import MissingDependencyError
+from targets.waiting import waiting
 
 # Names of a package's input and outputs; the probabilities dictionary is `classLabel_probs`.
 IMAGE = "image"
@@ -27,7 +28,8 @@ LABELS = "labels"  # of a segmenter: a number for every pixel
 RAW_CONFIDENCE, RAW_COORDINATES = "raw_confidence", "raw_coordinates"
 CONFIDENCE, COORDINATES = "confidence", "coordinates"
 
-OPTIONAL = ("executorch", "sklearn", "torchao")
+OPTIONAL = ("executorch", "scipy", "sklearn", "torchao")
+COMPRESSORS = ("coremltools.optimize.torch",)  # imports torch.distributed; not called here
 LOGGER = "coremltools"
 
 
@@ -37,7 +39,7 @@ def coremltools() -> Any:
         return sys.modules[LOGGER]
     os.environ.setdefault("TQDM_DISABLE", "1")  # read once, when tqdm is first imported
     try:
-        with quiet(), _hidden(OPTIONAL):
+        with quiet(), _hidden(OPTIONAL), waiting(COMPRESSORS):
             import coremltools
     except ImportError as error:
         raise MissingDependencyError(

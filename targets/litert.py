@@ -20,7 +20,8 @@ from exporter.metadata import METADATA_KEY, spec_from_text
 from exporter.spec import Precision
 from exporter.target import Contents, ExportOptions, IoType, LayerInfo, Runner, TensorInfo, require
 from exporter.tasks import Task
-from targets.litert_delegation import delegate_nodes, told
+from exporter.timing import TimedSession
+from targets.litert_delegation import delegate_nodes, told, undelegated
 from targets.litert_model import build
 from targets.litert_reader import read
 from targets.litert_records import UNSIGNED, FlatModel
@@ -63,6 +64,13 @@ def load(path: Path) -> Runner:
     return LitertRunner(data, model, path)
 
 
+def timed_session(threads: int) -> TimedSession:
+    """A `.tflite` on the clock; see `exporter.timing.Timed`."""
+    from targets.litert_profile import LitertSession
+
+    return LitertSession(threads)
+
+
 def describe(path: Path) -> Contents:
     """What the file holds; LiteRT plans it to see what its delegate takes, but nothing runs."""
     data, model = read(path)
@@ -71,13 +79,15 @@ def describe(path: Path) -> Contents:
     notes = [f"metadata: {', '.join(sorted(model.metadata))}"] if model.metadata else []
     if any(t.dtype == np.float16 for t in model.tensors):
         notes.append("weights are stored as float16 and widened to float32 on loading")
+    pieces = delegate_nodes(open_interpreter(data, path))
     return Contents(
         format="LiteRT",
         size_bytes=len(data),
         inputs=tuple(_tensor_info(model, *end) for end in model.inputs.items()),
         outputs=tuple(_tensor_info(model, *end) for end in model.outputs.items()),
         ops=dict(kinds),
-        delegation=told(delegate_nodes(open_interpreter(data, path)), model),
+        delegation=told(pieces, model),
+        undelegated=undelegated(pieces, model),
         layers=tuple(_layers(model)),
         spec=spec_from_text(metadata),
         notes=tuple(notes),

@@ -7,7 +7,7 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from targets.litert_records import FlatModel
@@ -55,6 +55,14 @@ def told(pieces: Sequence[Mapping[str, Any]], model: FlatModel) -> str:
     return f"one XNNPACK node takes the network, {network} ops; {found[0].name} outside"
 
 
+def undelegated(pieces: Sequence[Mapping[str, Any]], model: FlatModel) -> int:
+    """How many operations no delegate node computes."""
+    outputs = {int(i) for piece in pieces for i in piece["outputs"]}
+    inputs = {int(i) for piece in pieces for i in piece["inputs"]}
+    taken = _producing(model, outputs, inputs - outputs)
+    return len(model.operators) - len(taken)
+
+
 def tails(model: FlatModel) -> list[Tail]:
     """Those of the model's outputs."""
     return [TAILS[name] for name in model.outputs if name in TAILS]
@@ -76,11 +84,13 @@ def _following(model: FlatModel, tensors: set[int], kinds: set[str]) -> set[int]
     return found
 
 
-def _producing(model: FlatModel, tensors: set[int]) -> set[int]:
-    """Places of the operations that these tensors need."""
+def _producing(
+    model: FlatModel, tensors: set[int], given: Collection[int] = frozenset()
+) -> set[int]:
+    """Places of the operations that these tensors need, up to those that are given."""
     needed, found = set(tensors), set()
     for place, op in reversed(list(enumerate(model.operators))):
         if needed.intersection(op.outputs):
             found.add(place)
-            needed.update(op.inputs)
+            needed.update(set(op.inputs).difference(given))
     return found

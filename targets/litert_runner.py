@@ -103,12 +103,12 @@ class LitertRunner:
         return [_dequantize(v, r) for v, r in zip(joined, records, strict=True)]
 
 
-def open_interpreter(data: bytes, path: Path) -> Any:
+def open_interpreter(data: bytes, path: Path, threads: int = 1) -> Any:
     """A LiteRT interpreter with its default delegate, tensors allocated."""
     from ai_edge_litert.interpreter import Interpreter
 
     try:
-        interpreter = Interpreter(model_content=data, num_threads=1)
+        interpreter = Interpreter(model_content=data, num_threads=threads)
         interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())

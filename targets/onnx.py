@@ -26,6 +26,7 @@ from exporter.target import (
     TensorInfo,
     require,
 )
+from exporter.timing import TimedSession
 from targets.onnx_model import build
 from targets.onnx_runner import OnnxRunner
 
@@ -79,6 +80,13 @@ def load(path: Path) -> Runner:
     if any(node.op_type in INTEGER_KERNELS for node in model.graph.node):
         _require_exact_integers()
     return OnnxRunner(model, path)
+
+
+def timed_session(threads: int) -> TimedSession:
+    """An `.onnx` on the clock; see `exporter.timing.Timed`."""
+    from targets.onnx_profile import OnnxSession
+
+    return OnnxSession(threads)
 
 
 def describe(path: Path) -> Contents:

@@ -33,14 +33,8 @@ from exporter.files import size, write_atomic
 from exporter.graph import QuantizedGraph
 from exporter.metadata import LABELS_FILE, METADATA_KEY, labels_text, metadata_text, spec_from_text
 from exporter.spec import ModelSpec, Precision
-from exporter.target import (
-    Contents,
-    ExportOptions,
-    LayerInfo,
-    Runner,
-    TensorInfo,
-    require,
-)
+from exporter.target import Contents, ExportOptions, LayerInfo, Runner, TensorInfo, require
+from exporter.timing import TimedSession
 from targets.torchscript_runner import TorchScriptRunner
 
 METADATA_FILE = f"{METADATA_KEY}.json"
@@ -95,6 +89,20 @@ def load(path: Path) -> Runner:
         with _damage_is_an_artifact_error(path), _quiet():
             module = _load_for_lite_interpreter(str(path))  # type: ignore[no-untyped-call]
     return TorchScriptRunner(module=module, names=tuple(output.name for output in outputs))
+
+
+def timed_session(threads: int) -> TimedSession:
+    """A `.pt` on the clock; see `exporter.timing.Timed`."""
+    from targets.torchscript_profile import TorchScriptSession
+
+    return TorchScriptSession(threads)
+
+
+def float_session(graph: QuantizedGraph, threads: int) -> TimedSession:
+    """PyTorch itself on the clock; see `exporter.timing.FloatBaseline`."""
+    from targets.torchscript_profile import EagerSession
+
+    return EagerSession(graph, threads)
 
 
 def describe(path: Path) -> Contents:

@@ -51,11 +51,11 @@ Results = torch.Tensor | tuple[torch.Tensor, ...]
 
 def network(graph: QuantizedGraph) -> Callable[[torch.Tensor], Results]:
     """A function of (n, 3, r, r) images for any n: its one result, or a tuple in their order."""
-    steps = [(op, _step(graph, op)) for op in graph.ops]
+    plan = steps(graph)
 
     def forward(images: torch.Tensor) -> Results:
         values: dict[str, torch.Tensor] = {}
-        for op, step in steps:
+        for op, step in plan:
             inputs = [values[name] for name in op.inputs] or [images]
             values[op.output] = step(*inputs)
             if not isinstance(op, Input | Output):
@@ -64,6 +64,11 @@ def network(graph: QuantizedGraph) -> Callable[[torch.Tensor], Results]:
         return results if len(results) > 1 else results[0]
 
     return forward
+
+
+def steps(graph: QuantizedGraph) -> list[tuple[Op, Step]]:
+    """Every operation with a function of its inputs' values; the image's of the image."""
+    return [(op, _step(graph, op)) for op in graph.ops]
 
 
 def graph_name(variable: str) -> str:

@@ -18,8 +18,8 @@ OTHERS = sorted(
 )
 # What a target may know of the exporter (CONTRIBUTING.md says so).
 OPEN_TO_TARGETS = {
-    "target", "graph", "manifest", "metadata", "files", "errors", "spec", "verdicts", "metrics",
-    "threads", "findings", "tasks", "operations", "outputs", "results", "detection",
+    "target", "timing", "graph", "manifest", "metadata", "files", "errors", "spec", "verdicts",
+    "metrics", "threads", "findings", "tasks", "operations", "outputs", "results", "detection",
 }  # fmt: skip
 # Core ML's integer mode lets the golden compute what a package says, layer by layer; a target that
 # emitted from the golden, or ran it instead of its runtime, would vouch for itself.

@@ -249,6 +249,11 @@ COMMANDS = [
     "coreml-run",
     "evaluate",
     "train",
+    "profile",
+    "report",
+    "compare",
+    "sweep",
+    "cache",
 ]
 
 

@@ -4,10 +4,20 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from graphs import make_graphs, sample_images, skew_qparams
 
 from exporter import golden
-from exporter.graph import Add, Conv, Linear, Pool, QParams, QuantizedGraph, accumulator_scale
+from exporter.graph import (
+    Add,
+    Conv,
+    Linear,
+    Pool,
+    QParams,
+    QuantizedGraph,
+    Weight,
+    accumulator_scale,
+)
 from exporter.spec import PaddingStyle, Rules
 
 f32 = np.float32
@@ -43,6 +53,105 @@ def test_convolutions_one_output_at_a_time(graph: QuantizedGraph) -> None:
         assert values[op.output][index] == min(max(code, low), high), op.output
 
 
+@pytest.mark.parametrize("rules", list(Rules))
+def test_accumulators_are_the_same_in_either_float_type(
+    graph: QuantizedGraph, rules: Rules, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = sample_images(graph.spec, 3, seed=3)
+    assert any(golden.float32_is_exact(op, 255) for op in graph.weighted())
+    narrow = golden.run(graph, images, rules)
+    monkeypatch.setattr(golden, "EXACT_BELOW", 0)
+    assert not any(golden.float32_is_exact(op, 255) for op in graph.weighted())
+    assert np.array_equal(narrow, golden.run(graph, images, rules))
+
+
+def test_float32_sums_no_products_that_torch_may_transform(
+    graph: QuantizedGraph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(golden, "sums_products", lambda: False)
+    for op in graph.weighted():
+        assert golden.float32_is_exact(op, 255) == isinstance(op, Linear)
+
+
+def test_without_onednn_convolutions_are_not_summed_in_float32(graph: QuantizedGraph) -> None:
+    """NNPACK, which torch then takes for 16 images and more, is off by whole integers."""
+    images = sample_images(graph.spec, 20, seed=4)
+    values: list[dict[str, np.ndarray]] = []
+    for enabled in (True, False):
+        values.append({})
+        before = torch.backends.mkldnn.enabled
+        torch._C._set_mkldnn_enabled(enabled)
+        try:
+            golden.run(graph, images, trace=values[-1].__setitem__)
+        finally:
+            torch._C._set_mkldnn_enabled(before)
+    assert all(np.array_equal(values[0][name], values[1][name]) for name in values[0])
+
+
+KINDS = {  # (inputs, outputs, kernel, groups, dilation, stride)
+    "pointwise": (1024, 2, 1, 1, 1, 1),
+    "full": (64, 2, 3, 1, 1, 2),
+    "dilated": (64, 2, 3, 1, 4, 1),
+    "depthwise": (4, 4, 3, 4, 2, 1),
+    "linear": (1024, 2, 0, 1, 1, 1),
+}
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize("zero_point", [-128, -1, 127])
+@pytest.mark.parametrize("over", [-1, 0])
+def test_the_largest_sums_there_can_be_are_exact(kind: str, zero_point: int, over: int) -> None:
+    """Every product at its limit and of one sign, the bias making 2^24 or one less of their sum.
+
+    At the limit float32 is refused, below it taken; both give the sum of Python's integers.
+    """
+    inputs, outputs, kernel, groups, dilation, stride = KINDS[kind]
+    reach = max(127 - zero_point, zero_point + 128)
+    far = 127 if 127 - zero_point == reach else -128
+    shape = (outputs, inputs // groups, kernel, kernel) if kernel else (outputs, inputs)
+    random = np.random.default_rng(0)
+    weight = Weight(
+        values=np.resize(np.array([1, -127, 127, 0, 3], np.int8), shape),
+        scale=np.full(outputs, 2.0**-20, f32),
+    )
+    magnitude = np.abs(weight.values.astype(np.int64)).reshape(outputs, -1).sum(1) * reach
+    bias = (2**24 + over - magnitude).astype(np.int32)
+    assert (bias > 0).all()
+    named = {"input": "x", "output": "y", "weight": weight, "bias": bias, "clamp": None}
+    op: Conv | Linear
+    if kernel:
+        pad, steps = dilation * (kernel // 2), (stride, stride)
+        op = Conv(
+            **named, stride=steps, padding=(pad,) * 4, groups=groups, dilation=(dilation,) * 2
+        )
+    else:
+        op = Linear(**named)
+    assert golden.float32_is_exact(op, reach) == (over < 0)
+    # The middle image has every code at the far end where a weight pulls one way, and as near the
+    # zero point as it gets where it pulls the other; the others are random.
+    x = random.integers(-128, 128, (18, inputs, 9, 9) if kernel else (18, inputs)).astype(np.int8)
+    x[9] = far
+    source, target = QParams(scale=1.0, zero_point=zero_point), QParams(scale=1.0, zero_point=0)
+    seen: list[np.ndarray] = []
+    plain = golden._accumulate
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            golden, "_accumulate", lambda *a: seen.append(plain(*a).copy()) or seen[-1].copy()
+        )
+        golden.weighted(op, x, source, target)
+    (found,) = seen
+    assert found.dtype == (np.float32 if over < 0 else np.float64)
+    whole = found.astype(np.int64)
+    assert np.array_equal(whole, found)
+    for _ in range(30):
+        index = (
+            int(random.choice([0, 9, 17])),
+            *(int(random.integers(0, n)) for n in found.shape[1:]),
+        )
+        picture = x[index[0] : index[0] + 1]
+        assert whole[index] == taps(op, picture, zero_point, (0, *index[1:])), index
+
+
 def taps(op: Conv | Linear, x: np.ndarray, zero_point: int, index: tuple[int, ...]) -> int:
     """The products of one output, in Python integers; pixels outside the map are zero."""
     weight = op.weight.values[index[1]].astype(int)
@@ -53,8 +162,8 @@ def taps(op: Conv | Linear, x: np.ndarray, zero_point: int, index: tuple[int, ..
     for c in range(weight.shape[0]):
         for i in range(weight.shape[1]):
             for j in range(weight.shape[2]):
-                row = index[2] * op.stride[0] + i - op.padding[0]
-                column = index[3] * op.stride[1] + j - op.padding[1]
+                row = index[2] * op.stride[0] + i * op.dilation[0] - op.padding[0]
+                column = index[3] * op.stride[1] + j * op.dilation[1] - op.padding[1]
                 if 0 <= row < x.shape[2] and 0 <= column < x.shape[3]:
                     value = int(x[0, first + c, row, column]) - zero_point
                     total += int(weight[c, i, j]) * value

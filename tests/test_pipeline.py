@@ -303,3 +303,13 @@ class TestVerify:
         (build / "manifest.json").write_text(text)
         with pytest.raises(ArtifactError, match=r"manifest\.json"):
             self.verified(build)
+
+
+@pytest.mark.parametrize("kind", ["artifacts", "graphs"])
+@pytest.mark.parametrize("path", ["../away.pte", "/etc/passwd", "..", "a\\b", ""])
+def test_a_manifest_leads_nowhere_else(built, tmp_path, kind: str, path: str) -> None:
+    data = json.loads((built / "manifest.json").read_text())
+    data[kind][0]["path"] = path
+    (tmp_path / "manifest.json").write_text(json.dumps(data))
+    with pytest.raises(ArtifactError, match=r"damaged manifest .*is not a file name"):
+        read_manifest(tmp_path)

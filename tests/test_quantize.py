@@ -7,7 +7,7 @@ import pytest
 import torch
 from graphs import make_graphs, make_spec, random_model, sample_images
 
-from exporter import golden
+from exporter import golden, threads
 from exporter.fold import fold
 from exporter.graph import RELU6, Add, Conv, Linear, QuantizedGraph
 from exporter.metrics import sqnr_db
@@ -100,6 +100,20 @@ def test_quantization_is_reproducible() -> None:
         assert np.array_equal(a.weight.values, b.weight.values)
         assert np.array_equal(a.bias, b.bias)
     assert int8.tensors == again.tensors
+
+
+def test_quantization_is_the_same_on_any_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    folded, _ = make_graphs()
+    images = sample_images(folded.spec, 40, seed=1)  # three batches
+    found = []
+    for count in (1, 3):
+        monkeypatch.setattr(threads, "workers", lambda count=count: count)
+        found.append(quantize(folded, images))
+    one, three = found
+    assert one.tensors == three.tensors
+    for a, b in zip(one.weighted(), three.weighted(), strict=True):
+        assert np.array_equal(a.weight.values, b.weight.values)
+        assert np.array_equal(a.bias, b.bias)
 
 
 def test_bias_correction_brings_int8_nearer_to_float() -> None:

@@ -17,7 +17,7 @@ arm=$work/arm64
 
 "$PYTHON" -c "import exporter, executorch" 2> /dev/null \
   || { echo "$PYTHON has not this project installed; set PYTHON"; exit 1; }
-for tool in g++ ninja aarch64-linux-gnu-g++ qemu-aarch64-static apt-get dpkg; do
+for tool in g++ ninja aarch64-linux-gnu-g++ qemu-aarch64-static adb unshare apt-get dpkg; do
   command -v "$tool" > /dev/null \
     || { echo "$tool is missing; app_samples/cpp/apt-packages.txt lists the packages"; exit 1; }
 done
@@ -39,21 +39,10 @@ fetch() { # REQUIREMENTS FOLDER [PIP OPTIONS]: what pip downloads and checks, un
   fi
 }
 
-fetch_sysroot() { # the ARM packages to link with; the system and its list of architectures stay
-  local folder=$1 state=$work/apt
-  if [ ! -f "$folder/complete" ]; then
-    rm -rf "$folder" "$state"
-    mkdir -p "$folder" "$state/lists/partial" "$state/cache/archives/partial" "$state/debs"
-    : > "$state/status"
-    local apt=(apt-get -q -o Dir::State="$state" -o Dir::State::status="$state/status"
-      -o Dir::State::lists="$state/lists" -o Dir::Cache="$state/cache"
-      -o APT::Architecture=arm64 -o APT::Architectures=arm64 -o APT::Sandbox::User="$(id -un)")
-    quietly "${apt[@]}" update
-    (cd "$state/debs" && quietly "${apt[@]}" download libpng-dev libjpeg62-turbo-dev zlib1g-dev \
-      nlohmann-json3-dev)
-    for package in "$state/debs"/*.deb; do dpkg -x "$package" "$folder"; done
-    rm -rf "$state"
-    touch "$folder/complete"
+unpack() { # SCRIPT FOLDER: what a script of packages lays into a folder, once
+  if [ ! -f "$2/complete" ]; then
+    rm -rf "$2"
+    quietly bash "$1" "$2"
   fi
 }
 
@@ -80,7 +69,8 @@ fetch "$here/checks/cmake-old.txt" "$downloads/cmake-old"
 fetch "$here/checks/cmake-new.txt" "$downloads/cmake-new"
 fetch "$here/checks/executorch-arm64.txt" "$downloads/executorch-arm64" \
   --platform manylinux_2_28_aarch64 --python-version 3.11 --implementation cp --abi cp311
-fetch_sysroot "$downloads/sysroot-arm64"
+unpack "$here/sysroot.sh" "$downloads/sysroot-arm64"
+unpack "$here/checks/adbd.sh" "$downloads/adbd"
 cmake_old=$downloads/cmake-old/cmake/data/bin/cmake
 cmake_new=$downloads/cmake-new/cmake/data/bin/cmake
 say "builds and tools are there"
@@ -104,6 +94,15 @@ compile "$cmake_old" "$here" "$arm" -DMNV2_SYSROOT="$downloads/sysroot-arm64" \
   -DCMAKE_TOOLCHAIN_FILE="$here/cmake/aarch64-linux-gnu.cmake" \
   -Dexecutorch_DIR="$downloads/executorch-arm64/executorch/share/cmake"
 say "built with sanitizers and CMake 4, without image libraries, and for ARM64"
+
+pack() { # ABI RUNNER PACKAGE
+  quietly bash "$here/bundle.sh" --abi "$1" --runner "$2" --executorch "$3" \
+    --out "$work/bundles/$1.tgz"
+}
+package=$("$PYTHON" -c 'import executorch; print(*executorch.__path__)')
+pack x86_64 "$work/plain/mnv2_runner" "$package"
+pack arm64-v8a "$arm/mnv2_runner" "$downloads/executorch-arm64/executorch"
+say "packed for phones"
 
 (cd "$root" && "$PYTHON" -m pytest -q -p no:cacheprovider -n 2 --dist loadfile \
   app_samples/cpp/checks)

@@ -3,16 +3,15 @@
 In reading order: `records` (what goes in and out), `sniff` (which container), then a reader per
 format (`pytorch`, `safetensors` and `own`, `keras`), `detect` (width, classes and health of the
 tensors) and `assemble` (file + stated options -> Checkpoint). What was found, and how, is in
-`Checkpoint.detected`; what a file does not say has a default that names itself there.
+`Checkpoint.detected`; what a file does not say has a default that names itself there. This package
+loads torch when a file is read, not before.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from exporter.checkpoints import keras, pytorch, safetensors
-from exporter.checkpoints.assemble import assemble
-from exporter.checkpoints.own import save_checkpoint
 from exporter.checkpoints.records import (
     Checkpoint,
     Detected,
@@ -23,8 +22,11 @@ from exporter.checkpoints.records import (
 )
 from exporter.checkpoints.sniff import Container, sniff
 from exporter.errors import CheckpointError, UnsupportedError
-from exporter.models import MobileNetV2, Network, make_network
 from exporter.tasks import Task
+
+if TYPE_CHECKING:
+    from exporter.checkpoints.own import save_checkpoint
+    from exporter.models import MobileNetV2, Network
 
 __all__ = [
     "BEST",
@@ -48,12 +50,23 @@ RUN = "run.json"  # what the run was asked to do
 LATEST = "latest"  # beside runs: a link to the newest, or a file with its name
 
 
+def __getattr__(name: str) -> Any:
+    """`save_checkpoint` loads torch, which what is only stated about a file does not need."""
+    if name != "save_checkpoint":
+        raise AttributeError(f"module 'exporter.checkpoints' has no attribute {name!r}")
+    from exporter.checkpoints.own import save_checkpoint
+
+    return save_checkpoint
+
+
 def load_checkpoint(path: Path, overrides: Overrides = NOTHING_STATED) -> Checkpoint:
     """Read, check and describe a checkpoint of any known format; nothing in it is executed.
 
     Raises CheckpointError for a file that is not a healthy MobileNetV2, and UnsupportedError for
     stated options that do not fit it.
     """
+    from exporter.checkpoints.assemble import assemble
+
     path = run_checkpoint(path)
     try:
         return assemble(path, _read(path, overrides), overrides)
@@ -75,6 +88,8 @@ def run_checkpoint(path: Path) -> Path:
 
 
 def _read(path: Path, overrides: Overrides) -> Raw:
+    from exporter.checkpoints import keras, pytorch, safetensors
+
     container = sniff(path)
     if container in (Container.HDF5, Container.KERAS_ZIP):
         return keras.read(path, container, overrides)
@@ -85,6 +100,8 @@ def _read(path: Path, overrides: Overrides) -> Raw:
 
 def build_network(checkpoint: Checkpoint) -> Network:
     """The checkpoint's network with its weights, in eval mode."""
+    from exporter.models import make_network
+
     network = make_network(checkpoint.spec)
     network.load_state_dict(checkpoint.state_dict, strict=True)
     return network.eval()
@@ -92,6 +109,8 @@ def build_network(checkpoint: Checkpoint) -> Network:
 
 def build_model(checkpoint: Checkpoint) -> MobileNetV2:
     """`build_network` for those who take classifiers only; raises UnsupportedError for others."""
+    from exporter.models import MobileNetV2
+
     check_classifier(checkpoint)
     network = build_network(checkpoint)
     assert isinstance(network, MobileNetV2)

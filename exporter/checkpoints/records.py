@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import torch
+from typing import TYPE_CHECKING
 
 from exporter.graph import QuantizedGraph
 from exporter.manifest import Calibration
 from exporter.spec import HeadLayer, ModelSpec, PaddingStyle, Preprocess
 from exporter.verdicts import Quantization
+
+if TYPE_CHECKING:
+    import torch
 
 KNOWN_FORMATS = (
     "give a torchvision or timm state dict (.pt, .pth), safetensors, a Keras .h5 or .keras file, "

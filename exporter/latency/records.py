@@ -19,6 +19,7 @@ from exporter.files import write_atomic
 from exporter.spec import Precision
 
 SCHEMA_VERSION = 1
+FIGURES = ("load_ms", "first_ms", "min_ms", "p50_ms", "p90_ms", "p99_ms", "drift")  # of a latency
 FOLDER = "profiles"  # in a build directory; one JSON file for each device
 
 
@@ -98,6 +99,21 @@ class Latency:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PairedLatency:
+    """Two artifacts run in turn by processes that are alive at the same time."""
+
+    a: Latency
+    b: Latency
+    # b / a: the median of the rounds' ratios. Both halves of a round saw the same machine, so this
+    # is known better than either latency.
+    ratio: Median
+    rounds: int
+    drift: float  # of the rounds' ratios, as `Latency.drift`
+    stable: bool
+    verdict: str  # of the ratio: "stable", or why not
+
+
+@dataclass(frozen=True, kw_only=True)
 class LayerTime:
     """One layer of the model, with every operation of the runtime that computes it."""
 
@@ -164,9 +180,14 @@ def to_json(profile: DeviceProfile) -> dict[str, Any]:
 
 
 def write_profile(profile: DeviceProfile, path: Path) -> None:
-    """Write one device's profile; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, (json.dumps(to_json(profile), indent=2, sort_keys=True) + "\n").encode())
+    """Write one device's profile; its folder is made. Raises ArtifactError."""
+    text = json.dumps(to_json(profile), indent=2, sort_keys=True) + "\n"
+    try:
+        write_atomic(path, text.encode())
+    except OSError as error:
+        raise ArtifactError(
+            f"{path}: cannot be written ({error.strerror})", "pass another file to --out"
+        ) from None
 
 
 def read_profile(path: Path) -> DeviceProfile:
@@ -198,6 +219,8 @@ def _profile(data: dict[str, Any]) -> DeviceProfile:
     fields["settings"] = Settings(**data["settings"])
     fields["thermal_before"] = _thermal(data["thermal_before"])
     fields["thermal_after"] = _thermal(data["thermal_after"])
+    if not all(isinstance(name, str) for name in (device["name"], device["serial"])):
+        raise TypeError("a device's name is no text")
     fields["artifacts"] = tuple(_artifact(a) for a in data["artifacts"])
     fields["notes"] = tuple(data["notes"])
     return DeviceProfile(**fields)
@@ -209,6 +232,8 @@ def _thermal(data: dict[str, Any]) -> Thermal:
 
 def _artifact(data: dict[str, Any]) -> ArtifactProfile:
     fields = dict(data)
+    if not isinstance(data["artifact"], str):
+        raise TypeError("an artifact's name is no text")
     fields["precision"] = Precision(data["precision"])
     fields["outcome"] = Measured(data["outcome"])
     fields["latency"] = None if data["latency"] is None else _latency(data["latency"])
@@ -219,10 +244,12 @@ def _artifact(data: dict[str, Any]) -> ArtifactProfile:
 
 def _latency(data: dict[str, Any]) -> Latency:
     fields = dict(data)
-    fields["samples_ms"] = tuple(data["samples_ms"])
-    fields["median"] = Median(**data["median"])
+    fields |= {name: float(data[name]) for name in FIGURES}
+    fields["samples_ms"] = tuple(float(sample) for sample in data["samples_ms"])
+    fields["median"] = Median(**{end: float(value) for end, value in data["median"].items()})
     return Latency(**fields)
 
 
 def _layer(data: dict[str, Any]) -> LayerTime:
-    return LayerTime(**{**data, "operations": tuple(data["operations"])})
+    figures = {name: float(data[name]) for name in ("ms", "share")}
+    return LayerTime(**{**data, **figures, "operations": tuple(data["operations"])})

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from exporter.latency.records import Latency, Median
+from exporter.latency.records import Latency, Median, PairedLatency
 
 CONFIDENCE = 0.95
 DRIFT_BOUND = 0.10  # of the median; what passes it is called unstable
@@ -23,8 +23,9 @@ def summarize(samples_ms: Sequence[float], *, load_ms: float, first_ms: float) -
     """Figures of steady samples in the order they were measured; there is at least one."""
     values = np.asarray(samples_ms, np.float64)
     p50, p90, p99 = np.percentile(values, (50, 90, 99)).tolist()
-    median, drift = median_interval(values), relative_drift(values)
-    verdict = _verdict(len(values), median, drift)
+    median = median_interval(values, effective_count(values))
+    drift = relative_drift(values)
+    verdict = judge(len(values), median, drift)
     return Latency(
         load_ms=load_ms,
         first_ms=first_ms,
@@ -40,16 +41,56 @@ def summarize(samples_ms: Sequence[float], *, load_ms: float, first_ms: float) -
     )
 
 
-def median_interval(values: np.ndarray) -> Median:
+def compare(a: Latency, b: Latency, rounds: Sequence[tuple[float, float]]) -> PairedLatency:
+    """Two latencies with the ratio of each round's medians (of a, of b)."""
+    ratios = np.asarray([of_b / of_a for of_a, of_b in rounds], np.float64)
+    ratio, drift = median_interval(ratios, effective_count(ratios)), relative_drift(ratios)
+    verdict = judge(len(ratios), ratio, drift)
+    return PairedLatency(
+        a=a,
+        b=b,
+        ratio=ratio,
+        rounds=len(ratios),
+        drift=drift,
+        stable=verdict == "stable",
+        verdict=verdict,
+    )
+
+
+def effective_count(values: np.ndarray) -> int:
+    """How many independent samples tell as much of the median as these do; at most as many.
+
+    A machine that is slow for one inference is often slow for the next, so neighbors are alike and
+    an interval that took them for independent would be too narrow. What counts for a median is on
+    which side of it each sample lies: that sequence's autocorrelation is summed up to the first lag
+    at which it is gone (Geyer, Practical Markov Chain Monte Carlo, 1992).
+    """
+    count = len(values)
+    sides = (values > np.median(values)) - (values < np.median(values)).astype(np.float64)
+    power = float(sides @ sides)
+    if power == 0.0:
+        return count
+    correlation = 0.0
+    for lag in range(1, count // 3):
+        term = float(sides[lag:] @ sides[:-lag]) / power
+        if term <= 0.0:
+            break
+        correlation += term
+    return max(1, int(count / (1.0 + 2.0 * correlation)))
+
+
+def median_interval(values: np.ndarray, effective: int | None = None) -> Median:
     """The median with its 95 % interval, from the binomial distribution of ranks.
 
     Of n samples, how many lie below the true median is binomial (n, 1/2) whatever their
     distribution; the interval runs from the k-th smallest to the k-th largest with the greatest k
     that covers 95 % (Conover, Practical Nonparametric Statistics, 3.2). Of fewer than six samples
-    even the extremes cover less: they are given all the same.
+    even the extremes cover less: they are given all the same. Where samples are worth fewer
+    independent ones, the ranks are those of so many, at the same shares of the samples.
     """
     ordered = np.sort(values)
-    low = _tail_rank(len(ordered))
+    worth = len(ordered) if effective is None else effective
+    low = _tail_rank(worth) * len(ordered) // worth
     return Median(
         value=float(np.median(ordered)),
         low=float(ordered[low]),
@@ -82,7 +123,8 @@ def relative_drift(values: np.ndarray) -> float:
     return float(last / first - 1.0)
 
 
-def _verdict(count: int, median: Median, drift: float) -> str:
+def judge(count: int, median: Median, drift: float) -> str:
+    """ "stable", or what is wrong with so many samples of this median and drift."""
     if count < FEWEST:
         return f"unstable: {count} samples, {FEWEST} are needed"
     if abs(drift) > DRIFT_BOUND:

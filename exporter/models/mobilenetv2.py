@@ -94,6 +94,8 @@ def make_head(inputs: int, spec: ModelSpec) -> nn.Sequential:
 
 def initialize(module: nn.Module) -> None:
     """Kaiming for convolutions, N(0, 0.01) for fully connected layers (torchvision's choice)."""
+    if any(parameter.is_meta for parameter in module.parameters(recurse=False)):
+        return  # there is nothing to fill, and torch would import its compiler for it
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out")
     elif isinstance(module, nn.Linear):

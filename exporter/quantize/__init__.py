@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from exporter.graph import QuantizedGraph
+from exporter.memory import return_pages
 from exporter.quantize.bias_correction import correct_biases
 from exporter.quantize.equalize import equalize
 from exporter.quantize.fake_quant import FusedNetwork
@@ -40,4 +41,5 @@ def quantize(graph: QuantizedGraph, images: np.ndarray) -> QuantizedGraph:
     with torch.no_grad():
         calibrate(network, batch)
         correct_biases(network, batch)
+    return_pages()  # of what was held of all images
     return to_graph(network)

@@ -18,6 +18,7 @@ import torch
 from exporter.graph import Add, Conv, Op, QuantizedGraph, Tensor, WeightedOp, last_uses
 from exporter.quantize.fake_quant import FusedNetwork
 from exporter.quantize.ranges import batch_at
+from exporter.threads import side_by_side
 
 STRENGTH = 0.5  # 1 makes ranges equal, and the weights that read them too unequal
 FP16_NORMAL = 2.0**-14
@@ -62,18 +63,21 @@ def channel_ranges(
 ) -> dict[str, np.ndarray]:
     """The largest absolute value of every channel of the named tensors, float32 (c,) each."""
     network, last = FusedNetwork(graph).eval(), last_uses(graph)
-    ranges = {name: np.zeros(graph.tensors[name].shape[1], np.float32) for name in names}
-    with torch.no_grad():
-        for batch in torch.split(torch.from_numpy(images), batch_at(graph.spec.resolution)):
-            values: dict[str, torch.Tensor] = {}
-            for op in graph.ops:
-                values[op.output] = network.step(op, [values[n] for n in op.inputs] or [batch])
-                if op.output in names:
-                    seen = values[op.output].abs().amax((0, 2, 3)).numpy()
-                    ranges[op.output] = np.maximum(ranges[op.output], seen)
-                for name in last.get(op.output, ()):
-                    del values[name]
-    return ranges
+
+    def of_batch(batch: torch.Tensor) -> dict[str, np.ndarray]:
+        ranges: dict[str, np.ndarray] = {}
+        values: dict[str, torch.Tensor] = {}
+        for op in graph.ops:
+            values[op.output] = network.step(op, [values[n] for n in op.inputs] or [batch])
+            if op.output in names:
+                ranges[op.output] = values[op.output].abs().amax((0, 2, 3)).numpy()
+            for name in last.get(op.output, ()):
+                del values[name]
+        return ranges
+
+    batches = torch.split(torch.from_numpy(images), batch_at(graph.spec.resolution))
+    found = side_by_side(of_batch, batches)
+    return {name: np.maximum.reduce([ranges[name] for ranges in found]) for name in names}
 
 
 def gains_of(ranges: np.ndarray) -> np.ndarray:

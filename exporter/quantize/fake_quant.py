@@ -9,6 +9,7 @@ shares those of the result. A detector's float tail (`tail.py`) has none.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from enum import Enum, auto
 
@@ -36,11 +37,13 @@ from exporter.graph import (
     WeightedOp,
     last_uses,
 )
+from exporter.quantize.rounding import histogram, round_to_codes
 from exporter.quantize.settings import Bits
 from exporter.quantize.tail import float_tail
 
 HISTOGRAM_BINS = 2048  # eight per int8 step of the full range
 SMALLEST_SCALE = 2.0**-20  # of a channel whose weights are all zero
+_OBSERVING = threading.Lock()  # batches pass through a quantizer side by side
 
 
 class Mode(Enum):
@@ -68,17 +71,22 @@ class FakeQuantize(nn.Module):
         """Any shape, unchanged in shape."""
         if self.mode is Mode.RANGE:
             low, high = torch.aminmax(x.detach())
-            self.low, self.high = min(self.low, low.item()), max(self.high, high.item())
+            with _OBSERVING:
+                self.low, self.high = min(self.low, low.item()), max(self.high, high.item())
         elif self.mode is Mode.HISTOGRAM:
-            counts = torch.histc(x.detach(), HISTOGRAM_BINS, self.low, self.high)
-            self.histogram += counts.double()
+            counts = histogram(x.detach(), HISTOGRAM_BINS, self.low, self.high)
+            with _OBSERVING:
+                self.histogram += counts
         if self.mode is not Mode.ON:
             return x
+        return round_to_codes(x, self.ready, *self.codes)
+
+    @property
+    def ready(self) -> QParams:
+        """The parameters; they must have been set."""
         if self.qparams is None:
             raise RuntimeError("quantization is on before a range was set")
-        return torch.fake_quantize_per_tensor_affine(
-            x, self.qparams.scale, self.qparams.zero_point, *self.codes
-        )
+        return self.qparams
 
 
 class FusedLayer(nn.Module):

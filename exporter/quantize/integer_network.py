@@ -15,6 +15,7 @@ import torch
 
 from exporter import golden
 from exporter.float_rules import real_step, rearranged
+from exporter.golden import float32_is_exact
 from exporter.graph import (
     QMAX,
     QMIN,
@@ -43,7 +44,6 @@ from exporter.quantize.settings import CodeLimits
 from exporter.resize import resize_xnnpack
 
 Step = Callable[[list[torch.Tensor]], torch.Tensor]
-EXACT_BELOW = 2**24  # integers that float32 holds, whatever the order of a sum
 BATCH = 16
 ADD_SHIFT = 20  # as in the golden
 f32 = np.float32
@@ -146,12 +146,6 @@ def clamped_codes(
         return limits
     low, high = (target.quantize_bound(bound) for bound in op.clamp)
     return max(low, limits[0]), min(high, limits[1])
-
-
-def float32_is_exact(op: WeightedOp, reach: int) -> bool:
-    """Whether no partial sum can reach 2^24; `reach` is the largest |code - zero point|."""
-    taps = np.abs(op.weight.values.astype(np.int64)).reshape(len(op.bias), -1).sum(1)
-    return int((taps * reach + np.abs(op.bias.astype(np.int64))).max()) < EXACT_BELOW
 
 
 def _weighted_step(

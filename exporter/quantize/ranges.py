@@ -9,6 +9,7 @@ from exporter.errors import UnsupportedError
 from exporter.graph import QMAX, QMIN, QParams
 from exporter.quantize.fake_quant import FakeQuantize, FusedNetwork, Mode, exact_float32
 from exporter.spec import Preprocess
+from exporter.threads import side_by_side
 
 BATCH = 16
 AT_ONCE = BATCH * 224 * 224  # pixels of a batch: larger images go fewer at a time
@@ -25,10 +26,10 @@ def calibrate(network: FusedNetwork, images: torch.Tensor) -> None:
     Two passes, range and histogram, so that every value counts: a sample misses the rare large
     values, and ranges fitted to it clip what other photos need.
     """
+    batches = torch.split(images, batch_at(network.graph.spec.resolution))
     for mode in (Mode.RANGE, Mode.HISTOGRAM):
         network.set_mode(mode)
-        for batch in torch.split(images, batch_at(network.graph.spec.resolution)):
-            network.results(batch)
+        side_by_side(network.results, batches)
     for quantizer in network.all_quantizers():
         quantizer.qparams = mse_qparams(quantizer)
     image = network.quantizer(network.graph.input.name)

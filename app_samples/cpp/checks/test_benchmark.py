@@ -20,6 +20,8 @@ def test_figures(name: str) -> None:
     found = done.json
     percentiles = [found[key] for key in ("min_ms", "p50_ms", "p90_ms", "p99_ms")]
     assert percentiles == sorted(percentiles)
+    assert len(found["samples_ms"]) == 7
+    assert min(found["samples_ms"]) == found["min_ms"]
     assert 0 < found["min_ms"] <= found["mean_ms"]
     assert found["load_ms"] > 0
     assert found["first_ms"] > 0

@@ -58,6 +58,7 @@ Latency benchmark(const Model& model, std::vector<float> input, std::size_t warm
   std::vector<double> times;
   for (std::size_t i = 0; i < iterations; ++i) times.push_back(time_of_run(runtime, input));
   found.peak_rss_bytes = peak_rss_bytes();
+  found.samples_ms = times;
   for (const double time : times) found.mean_ms += time / static_cast<double>(times.size());
   std::sort(times.begin(), times.end());
   found.min_ms = times.front();

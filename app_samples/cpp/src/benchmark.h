@@ -11,6 +11,7 @@ namespace mnv2 {
 struct Latency {
   double load_ms = 0;   // cold: the first in this process
   double first_ms = 0;  // the first inference
+  std::vector<double> samples_ms;  // after the warm-up, in the order they were timed
   double min_ms = 0, p50_ms = 0, p90_ms = 0, p99_ms = 0, mean_ms = 0;  // after the warm-up
   std::size_t warmup = 0;
   std::size_t iterations = 0;

@@ -194,6 +194,7 @@ void print_latency(const Latency& latency, const Model& model, bool json) {
     Json object = model_json(model);
     object.update({{"load_ms", latency.load_ms},
                    {"first_ms", latency.first_ms},
+                   {"samples_ms", latency.samples_ms},
                    {"min_ms", latency.min_ms},
                    {"p50_ms", latency.p50_ms},
                    {"p90_ms", latency.p90_ms},
