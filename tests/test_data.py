@@ -95,6 +95,6 @@ def test_big_photos_are_kept_small(tmp_path: Path) -> None:
     from exporter.data import _read_all
 
     picture(600, 900).save(tmp_path / "big.png")
-    (photo,), _ = _read_all([tmp_path / "big.png"], CONTRACT, 4)
+    (photo,), _ = _read_all([tmp_path / "big.png"], CONTRACT)
     assert photo.reduced.size == (144, 216)
     assert photo.pixels.shape == (48, 48, 3)
