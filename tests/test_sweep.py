@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 import os
 import signal
@@ -142,7 +141,6 @@ def np_shape(path: Path) -> tuple[int, int]:
         return image.size
 
 
-@pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="the extra `plots`")
 def test_the_picture_shows_every_point_and_is_reproducible(tmp_path: Path) -> None:
     rows = with_fronts(
         [
@@ -165,7 +163,6 @@ def test_the_picture_shows_every_point_and_is_reproducible(tmp_path: Path) -> No
     ).replace("http://creativecommons.org", "").replace("https://matplotlib.org", "")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="the extra `plots`")
 def test_a_path_is_no_formula(tmp_path: Path) -> None:
     rows = with_fronts([row("a", 0.5, 1.0, 300, accuracy_of=r"evaluated on /data/$\frac{$")])
     plot.draw(Sweep(rows=rows), tmp_path)
