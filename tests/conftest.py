@@ -36,3 +36,28 @@ def demo_build(tmp_path_factory: pytest.TempPathFactory) -> DemoBuild:
     folder = tmp_path_factory.mktemp("demo") / "build"
     precisions = ["-p", "int8", "-p", "fp16", "-p", "fp32"]
     return DemoBuild(folder=folder, result=invoke("build", "--out", folder, *precisions))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small classifier with random weights, as a user's file."""
+    from graphs import TWO_LAYERS, make_spec, random_model
+
+    from exporter.checkpoints import save_checkpoint
+    from exporter.spec import PaddingStyle
+
+    spec = make_spec(0.35, 64, PaddingStyle.SAME, TWO_LAYERS)
+    path = tmp_path_factory.mktemp("checkpoint") / "mine.safetensors"
+    save_checkpoint(path, spec, random_model(spec).state_dict())
+    return path
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three pictures to calibrate with."""
+    from test_preprocess import picture
+
+    folder = tmp_path_factory.mktemp("photos")
+    for index in range(3):
+        picture(200 + 40 * index, 150).save(folder / f"{index}.png")
+    return folder

@@ -17,13 +17,11 @@ from pathlib import Path
 import pytest
 from conftest import invoke
 from fakes import FakeBackend, fake_target
-from graphs import TWO_LAYERS, make_spec, random_model
-from test_preprocess import picture
 
 from exporter.cache import keys, limits, sources
 from exporter.cache.builds import ARTIFACT, BUILD, NOTE_START, REFERENCE, NotCachedError
 from exporter.cache.store import LAYOUT, VARIABLE, Outcome, Store, default_root
-from exporter.checkpoints import Overrides, save_checkpoint
+from exporter.checkpoints import Overrides
 from exporter.errors import ArtifactError
 from exporter.events import Event, Finished, Note, StageStarted
 from exporter.manifest import read_manifest
@@ -31,7 +29,7 @@ from exporter.outputs import NmsMode, Outputs
 from exporter.pipeline import BuildRequest, build
 from exporter.quantize.settings import QatSettings
 from exporter.request import Request
-from exporter.spec import PaddingStyle, Precision, keras_preprocess
+from exporter.spec import Precision, keras_preprocess
 from exporter.target import ExportOptions, IoType, Lowering, Target
 from exporter.tasks import Task
 from targets import TargetName, get
@@ -166,6 +164,29 @@ def test_a_reader_whose_entry_is_pruned_meanwhile_finds_nothing(
     monkeypatch.setattr(module, "copy", interrupted)
     assert store.fetch("kind", "key", tmp_path / "out").outcome is Outcome.ABSENT
     assert not (tmp_path / "out").exists()
+
+
+def test_an_entry_that_is_exchanged_while_it_is_read_is_read_again(
+    store: Store, files: Path, tmp_path: Path, monkeypatch
+) -> None:
+    """Pruned by one process and kept anew by another, on another day, it is no damage."""
+    import exporter.cache.copies as module
+
+    store.keep("kind", "key", files, "a thing")
+    copy, copied = module.copy, []
+
+    def exchanged(source: Path, target: Path) -> str:
+        if len(copied) == 1:
+            copied.append(source)
+            store.clear()
+            store.keep("kind", "key", files, "made on another day")
+        copied.append(source)
+        return copy(source, target)
+
+    monkeypatch.setattr(module, "copy", exchanged)
+    assert store.fetch("kind", "key", tmp_path / "out").outcome is Outcome.FOUND
+    assert (tmp_path / "out" / "a.bin").read_bytes() == b"a" * 100
+    assert len(store.entries()) == 1
 
 
 def test_pruning_sweeps_out_what_a_killed_process_left(store: Store, files: Path) -> None:
@@ -366,22 +387,6 @@ def test_an_edit_changes_the_digest(tmp_path: Path, monkeypatch) -> None:
         file.write("# an edit\n")
     assert digest("targets.onnx") != before["onnx"]
     assert digest("targets.ios") == before["ios"]
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory) -> Path:
-    spec = make_spec(0.35, 64, PaddingStyle.SAME, TWO_LAYERS)
-    path = tmp_path_factory.mktemp("checkpoint") / "mine.safetensors"
-    save_checkpoint(path, spec, random_model(spec).state_dict())
-    return path
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("photos")
-    for index in range(3):
-        picture(200 + 40 * index, 150).save(folder / f"{index}.png")
-    return folder
 
 
 def request_of(checkpoint: Path | None, photos: Path, **changes: object) -> Request:

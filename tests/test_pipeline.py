@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes import fake_target
-from graphs import TWO_LAYERS, make_spec, random_model
 
-from exporter.checkpoints import Overrides, save_checkpoint
+from exporter.checkpoints import Overrides
 from exporter.errors import (
     ArtifactError,
     DataError,
@@ -20,30 +19,12 @@ from exporter.events import ArtifactChecked, Event, Finished, TargetFailed
 from exporter.manifest import Manifest, read_manifest
 from exporter.pipeline import BuildRequest, build, jobs_for, offered_jobs
 from exporter.reference import Request
-from exporter.spec import PaddingStyle, Precision
+from exporter.spec import Precision
 from exporter.target import Target
 from exporter.verdicts import Outcome
 from exporter.verify import verify
 
 BOTH = (Precision.INT8, Precision.FP32)
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory) -> Path:
-    spec = make_spec(0.35, 64, PaddingStyle.SAME, TWO_LAYERS)
-    path = tmp_path_factory.mktemp("checkpoint") / "mine.safetensors"
-    save_checkpoint(path, spec, random_model(spec).state_dict())
-    return path
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory) -> Path:
-    from test_preprocess import picture
-
-    folder = tmp_path_factory.mktemp("photos")
-    for index in range(3):
-        picture(200 + 40 * index, 150).save(folder / f"{index}.png")
-    return folder
 
 
 def run(

@@ -29,6 +29,7 @@ LAYOUT = "v1"
 UNFINISHED = "unfinished"  # beside the kinds: what is being written, or thrown away
 ABANDONED_SECONDS = 24 * 3600.0  # an unfinished folder that is older belongs to nobody
 VARIABLE, APPLICATION = "MNV2_EXPORT_CACHE", "mnv2-export"
+ATTEMPTS = 5  # to read an entry that other processes keep exchanging
 
 
 class Outcome(StrEnum):
@@ -101,24 +102,18 @@ class Store:
         Raises OSError where `into` cannot be written.
         """
         folder = self.folder(kind, key)
-        try:
-            made, sums = copied(folder, into)
-        except FileNotFoundError:
-            shutil.rmtree(into, ignore_errors=True)
-            if not folder.exists():  # never was there, or another process pruned it
-                return Found(outcome=Outcome.ABSENT)
-        except PermissionError:
-            shutil.rmtree(into, ignore_errors=True)
-            return Found(outcome=Outcome.ABSENT)
-        except NoRoomError:
-            shutil.rmtree(into, ignore_errors=True)
-            raise
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            shutil.rmtree(into, ignore_errors=True)
+        for _ in range(ATTEMPTS):
+            before = _identity(folder)
+            found = _copied_out(folder, into)
+            if found is not None:
+                return found
+            after = _identity(folder)
+            if before == after:
+                break  # nobody exchanged it meanwhile: what was wrong is wrong with it
         else:
-            with contextlib.suppress(OSError):  # a cache that is only read has no order of use
-                os.utime(folder)
-            return Found(outcome=Outcome.FOUND, sums=sums, made=made)
+            return Found(outcome=Outcome.ABSENT)
+        if after is None:  # never was there, or another process pruned it
+            return Found(outcome=Outcome.ABSENT)
         self.remove(folder)
         return Found(outcome=Outcome.DAMAGED)
 
@@ -213,6 +208,41 @@ class Store:
             with contextlib.suppress(FileNotFoundError):
                 if time.time() - folder.stat().st_mtime > ABANDONED_SECONDS:
                     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _copied_out(folder: Path, into: Path) -> Found | None:
+    """Whole, or not to be read by this user; None, and no `into`, for what is not a whole entry."""
+    try:
+        made, sums = copied(folder, into)
+    except PermissionError:
+        shutil.rmtree(into, ignore_errors=True)
+        return Found(outcome=Outcome.ABSENT)
+    except NoRoomError:
+        shutil.rmtree(into, ignore_errors=True)
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        shutil.rmtree(into, ignore_errors=True)
+        return None
+    with contextlib.suppress(OSError):  # a cache that is only read has no order of use
+        os.utime(folder)
+    return Found(outcome=Outcome.FOUND, sums=sums, made=made)
+
+
+def _identity(folder: Path) -> tuple[int, ...] | None:
+    """Of an entry as it lies there; one that took its place has another. None where there is none.
+
+    A directory's number may be given again, so its list of hashes is looked at too; reading an
+    entry changes neither.
+    """
+    try:
+        own = folder.stat().st_ino
+    except OSError:
+        return None
+    try:
+        listed = (folder / SUMS).stat()
+    except OSError:
+        return (own,)
+    return own, listed.st_ino, listed.st_ctime_ns
 
 
 def _entry(path: Path) -> Entry:
